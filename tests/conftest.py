@@ -1,0 +1,34 @@
+"""What all tests share: hypothesis profiles, no network, the folder of public data sets."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+from hypothesis import settings
+
+settings.register_profile("nlpkit", deadline=None)
+settings.register_profile("nlpkit-ci", deadline=None, derandomize=True, print_blob=True)
+settings.load_profile("nlpkit-ci" if os.environ.get("CI") else "nlpkit")
+
+os.environ["HF_HUB_OFFLINE"] = "1"
+
+
+@pytest.fixture(scope="session")
+def data_folder() -> Path:
+    """The folder of public data sets; the test is skipped where there is none."""
+    root = os.environ.get("NLPKIT_DATA")
+    if not root:
+        pytest.skip("needs the public data sets: set NLPKIT_DATA to their folder")
+    path = Path(root)
+    if not path.is_dir():
+        pytest.fail(f"NLPKIT_DATA is {root}, which is not a folder")
+    return path
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark the tests that read a data set, so that ``-m "not data"`` leaves them out."""
+    for item in items:
+        if "data_folder" in getattr(item, "fixturenames", ()):
+            item.add_marker("data")
