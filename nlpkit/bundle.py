@@ -1,0 +1,335 @@
+"""Bundles and task packs on disk: folders of safetensors, ONNX and JSON under SHA-256.
+
+A bundle runs alone::
+
+    bundle.json           name, version, backbone config, heads, sizes and hashes of the files below
+    tokenizer.json        the vocabulary
+    weights.safetensors   the backbone, once for all engines (nlpkit.weights)
+    heads.safetensors     "<head>/<parameter>", float32
+    model.onnx            the CPU engine's graph, without weights
+
+A pack plugs heads into one named and versioned backbone and refuses any other::
+
+    pack.json             name, backbone, heads, hashes
+    heads.safetensors     as above
+    adapter.safetensors   only with --tune lora: low-rank updates of the backbone's matrices
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from safetensors import SafetensorError
+from safetensors.numpy import load as load_tensors
+from safetensors.numpy import save as save_tensors
+from tokenizers import Tokenizer
+
+from nlpkit.engines import PluggedHead
+from nlpkit.errors import BundleError, OutputExistsError, UnknownNameError
+from nlpkit.heads import make_head
+from nlpkit.text import TextEncoder
+
+FORMAT = 1
+FOLDER = Path(__file__).parent / "bundles"
+
+Arrays = Mapping[str, NDArray[Any]]
+
+
+@dataclass(frozen=True, slots=True)
+class Manifest:
+    """What bundle.json says, checked; ``files`` maps names to SHA-256."""
+
+    name: str
+    version: int
+    config: dict[str, Any]  #: the backbone's transformers config
+    shape_types: bool
+    window: int
+    overlap: int
+    pair_window: int
+    pair_overlap: int
+    heads: dict[str, dict[str, Any]]
+    files: dict[str, str]
+    training: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def id(self) -> str:
+        return f"{self.name}-{self.version}"
+
+
+@dataclass(frozen=True, slots=True)
+class Bundle:
+    """A bundle read and verified; ``sha256`` names this exact content."""
+
+    path: Path
+    manifest: Manifest
+    sha256: str
+    encoder: TextEncoder
+    weights: Arrays
+    heads: dict[str, PluggedHead]
+    graph: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Pack:
+    """A task pack read and verified."""
+
+    path: Path
+    name: str
+    backbone: str
+    backbone_sha256: str
+    heads: dict[str, PluggedHead]
+    adapter: Arrays | None = None
+
+
+def bundles() -> dict[str, Path]:
+    """The bundles inside the package, by id, and by name for the newest version of each."""
+    found: dict[str, Path] = {}
+    paths = [path.parent for path in FOLDER.glob("*/bundle.json")]
+    for path in sorted(paths, key=lambda p: int(p.name.rpartition("-")[2])):
+        found[path.name] = path
+        found[path.name.rpartition("-")[0]] = path
+    return found
+
+
+def read_bundle(name_or_path: str | Path) -> Bundle:
+    """Read a bundle by name (``base-en``, ``base-en-1``) or path; every file is checked.
+
+    Raises:
+        UnknownNameError: no such bundle in the package, and no such folder.
+        BundleError: a file is missing, truncated or altered, or of a version this nlpkit cannot
+            read.
+    """
+    path = bundles().get(str(name_or_path), Path(name_or_path))
+    if not path.is_dir():
+        raise UnknownNameError.of("bundle", str(name_or_path), bundles(), "Or give a bundle's folder.")
+    text, manifest = _read_manifest(path)
+    content = {name: _checked(path, name, digest) for name, digest in manifest.files.items()}
+    required = {"tokenizer.json", "weights.safetensors", "heads.safetensors", "model.onnx"}
+    if not required <= content.keys():
+        raise BundleError(
+            f"{path / 'bundle.json'} does not list {sorted(required - content.keys())}; "
+            "the bundle is not whole: get it again"
+        )
+    parameters = _tensors(path / "heads.safetensors", content["heads.safetensors"])
+    config = manifest.config
+    encoder = TextEncoder(
+        Tokenizer.from_str(content["tokenizer.json"].decode()),
+        shape_types=manifest.shape_types,
+        n_types=int(config["type_vocab_size"]),
+        max_length=int(config["max_position_embeddings"]),
+    )
+    return Bundle(
+        path=path,
+        manifest=manifest,
+        sha256=hashlib.sha256(text).hexdigest(),
+        encoder=encoder,
+        weights=_tensors(path / "weights.safetensors", content["weights.safetensors"]),
+        heads=_plug(path, manifest.heads, parameters, int(config["hidden_size"])),
+        graph=content["model.onnx"],
+    )
+
+
+def write_bundle(
+    path: Path,
+    manifest: Manifest,
+    *,
+    tokenizer: str,
+    weights: Arrays,
+    heads: Mapping[str, PluggedHead],
+    graph: bytes,
+    extra: Mapping[str, str] | None = None,
+    overwrite: bool = False,
+) -> Path:
+    """Write a bundle's folder, complete or not at all; its manifest's heads and files are filled in."""
+    content = {
+        "tokenizer.json": tokenizer.encode(),
+        "weights.safetensors": _packed(weights),
+        "heads.safetensors": _packed(_named(heads)),
+        "model.onnx": graph,
+    }
+    record = {
+        "format": FORMAT,
+        "name": manifest.name,
+        "version": manifest.version,
+        "config": manifest.config,
+        "shape_types": manifest.shape_types,
+        "window": manifest.window,
+        "overlap": manifest.overlap,
+        "pair_window": manifest.pair_window,
+        "pair_overlap": manifest.pair_overlap,
+        "heads": _described(heads),
+        "training": manifest.training,
+    }
+    return _write(path, "bundle.json", record, content, extra or {}, overwrite)
+
+
+def read_pack(path: str | Path, width: int) -> Pack:
+    """Read a task pack for a backbone of this width; every file is checked."""
+    path = Path(path)
+    record = _json(path / "pack.json", "a task pack")
+    try:
+        content = {name: _checked(path, name, digest) for name, digest in record["files"].items()}
+        parameters = _tensors(path / "heads.safetensors", content["heads.safetensors"])
+        adapter = content.get("adapter.safetensors")
+        return Pack(
+            path=path,
+            name=record["name"],
+            backbone=record["backbone"],
+            backbone_sha256=record["backbone_sha256"],
+            heads=_plug(path, record["heads"], parameters, width),
+            adapter=None if adapter is None else _tensors(path / "adapter.safetensors", adapter),
+        )
+    except KeyError as error:
+        raise BundleError(f"{path / 'pack.json'} lacks {error}; the pack is not whole") from None
+
+
+def write_pack(
+    path: Path,
+    name: str,
+    *,
+    backbone: str,
+    backbone_sha256: str,
+    heads: Mapping[str, PluggedHead],
+    adapter: Arrays | None = None,
+    training: Mapping[str, Any] | None = None,
+    extra: Mapping[str, str] | None = None,
+    overwrite: bool = False,
+) -> Path:
+    """Write a task pack's folder, complete or not at all."""
+    content = {"heads.safetensors": _packed(_named(heads))}
+    if adapter is not None:
+        content["adapter.safetensors"] = _packed(adapter)
+    record = {
+        "format": FORMAT,
+        "name": name,
+        "backbone": backbone,
+        "backbone_sha256": backbone_sha256,
+        "heads": _described(heads),
+        "training": dict(training or {}),
+    }
+    return _write(path, "pack.json", record, content, extra or {}, overwrite)
+
+
+# -- reading ---------------------------------------------------------------------------------
+
+
+def _read_manifest(path: Path) -> tuple[bytes, Manifest]:
+    record = _json(path / "bundle.json", "a bundle")
+    try:
+        fields = {k: v for k, v in record.items() if k != "format"}
+        manifest = Manifest(**fields)
+    except TypeError as error:
+        raise BundleError(f"{path / 'bundle.json'}: {error}; the bundle is not whole") from None
+    return (path / "bundle.json").read_bytes(), manifest
+
+
+def _json(file: Path, what: str) -> dict[str, Any]:
+    try:
+        record = json.loads(file.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise BundleError(f"{file} is missing: {file.parent} is not {what}") from None
+    except ValueError as error:
+        raise BundleError(f"{file} is not JSON ({error}): get {what} again") from None
+    if not isinstance(record, dict) or record.get("format") != FORMAT:
+        got = record.get("format") if isinstance(record, dict) else type(record).__name__
+        raise BundleError(
+            f"{file} is of format {got}, this nlpkit reads format {FORMAT}: "
+            "install the nlpkit-bert version that wrote it, or get a newer bundle"
+        )
+    return record
+
+
+def _checked(path: Path, name: str, digest: str) -> bytes:
+    file = path / name
+    if Path(name).name != name:
+        raise BundleError(f"{path}: a file outside the folder is listed: {name!r}")
+    try:
+        content = file.read_bytes()
+    except OSError as error:
+        raise BundleError(f"{file} cannot be read ({error.strerror}): get the folder again") from None
+    got = hashlib.sha256(content).hexdigest()
+    if got != digest:
+        raise BundleError(
+            f"{file} is altered or truncated: its SHA-256 is {got[:16]}…, expected {digest[:16]}…; "
+            "get it again"
+        )
+    return content
+
+
+def _tensors(file: Path, content: bytes) -> dict[str, NDArray[Any]]:
+    try:
+        return load_tensors(content)
+    except SafetensorError as error:
+        raise BundleError(f"{file} is not a safetensors file: {error}") from None
+
+
+def _plug(
+    path: Path, heads: Mapping[str, Mapping[str, Any]], parameters: Arrays, width: int
+) -> dict[str, PluggedHead]:
+    plugged: dict[str, PluggedHead] = {}
+    for name, record in heads.items():
+        head = make_head(record["kind"], record["config"])
+        own = {
+            key.removeprefix(f"{name}/"): value
+            for key, value in parameters.items()
+            if key.startswith(f"{name}/")
+        }
+        expected = head.parameter_shapes(width)
+        got = {key: value.shape for key, value in own.items()}
+        if got != expected:
+            raise BundleError(f"{path}: head {name!r} has parameters {got}, expected {expected}")
+        plugged[name] = PluggedHead(head, own)
+    return plugged
+
+
+# -- writing ---------------------------------------------------------------------------------
+
+
+def _named(heads: Mapping[str, PluggedHead]) -> dict[str, NDArray[Any]]:
+    return {f"{n}/{key}": value for n, h in heads.items() for key, value in h.parameters.items()}
+
+
+def _described(heads: Mapping[str, PluggedHead]) -> dict[str, Any]:
+    return {n: {"kind": h.head.kind, "config": h.head.config()} for n, h in heads.items()}
+
+
+def _packed(tensors: Arrays) -> bytes:
+    packed: bytes = save_tensors({k: np.ascontiguousarray(v) for k, v in tensors.items()})
+    return packed
+
+
+def _write(
+    path: Path,
+    manifest: str,
+    record: dict[str, Any],
+    content: Mapping[str, bytes],
+    extra: Mapping[str, str],
+    overwrite: bool,
+) -> Path:
+    if path.exists() and not overwrite:
+        raise OutputExistsError.of(path)
+    record["files"] = {name: hashlib.sha256(data).hexdigest() for name, data in content.items()}
+    draft = path.with_name(path.name + ".draft")
+    shutil.rmtree(draft, ignore_errors=True)
+    draft.mkdir(parents=True)
+    for name, data in content.items():
+        (draft / name).write_bytes(data)
+    for name, text in extra.items():
+        (draft / name).write_text(text, encoding="utf-8")
+    (draft / manifest).write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
+    if path.exists():
+        old = path.with_name(path.name + ".old")
+        path.rename(old)
+        draft.rename(path)
+        shutil.rmtree(old)
+    else:
+        draft.rename(path)
+    return path

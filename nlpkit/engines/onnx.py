@@ -1,0 +1,64 @@
+"""The CPU engine: ONNX Runtime, no torch."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import onnxruntime
+from numpy.typing import NDArray
+
+from nlpkit.engines import PluggedHead, cpu_limit
+from nlpkit.errors import BundleError
+from nlpkit.heads.base import Floats
+from nlpkit.text import Batch
+from nlpkit.weights import Tensors, graph_tensors
+
+
+class OnnxEngine:
+    """Runs the bundle's graph in fp32 on the CPU; heads run on its output in numpy."""
+
+    name = "onnx"
+    device = "cpu"
+    precision = "fp32"
+
+    def __init__(self, graph: bytes, weights: Tensors, config: Mapping[str, Any]) -> None:
+        self.width = int(config["hidden_size"])
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = cpu_limit()
+        options.inter_op_num_threads = 1
+        options.log_severity_level = 3
+        # The graph is written with fused operators; what is left to do is constant folding.
+        options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_BASIC
+        # Without the arena a large batch's memory goes back when the batch is done.
+        options.enable_cpu_mem_arena = False
+        tensors = graph_tensors(weights, int(config["num_hidden_layers"]))
+        names = list(tensors)
+        values = [onnxruntime.OrtValue.ortvalue_from_numpy(tensors[name]) for name in names]
+        options.add_external_initializers(names, values)
+        try:
+            self._session = onnxruntime.InferenceSession(
+                graph, options, providers=["CPUExecutionProvider"]
+            )
+        except Exception as error:  # ONNX Runtime raises a dozen classes without a common base
+            raise BundleError(
+                f"ONNX Runtime {onnxruntime.__version__} cannot load the bundle's graph: {error}"
+            ) from error
+
+    def run(self, batch: Batch, heads: Mapping[str, PluggedHead]) -> dict[str, Floats]:
+        hidden = self.hidden(batch)
+        return {
+            name: plugged.head.forward(hidden, batch, plugged.parameters)
+            for name, plugged in heads.items()
+        }
+
+    def hidden(self, batch: Batch) -> NDArray[np.float32]:
+        """*Shape:* (batch, length) to (batch, length, width)."""
+        feeds = {
+            "input_ids": batch.ids,
+            "attention_mask": batch.mask,
+            "token_type_ids": batch.types,
+        }
+        hidden: NDArray[np.float32] = self._session.run(None, feeds)[0]
+        return hidden

@@ -1,0 +1,67 @@
+"""Pooling: a text's embedding."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, ClassVar
+
+import numpy as np
+
+from nlpkit.errors import InputError
+from nlpkit.heads.base import Array, Floats, Parameters, Reading, pool
+from nlpkit.text import Batch
+
+
+class PoolingHead:
+    """The mean (``mean``), first (``cls``) or largest (``max``) hidden state, of unit length.
+
+    With ``projection`` a learned square matrix follows, which lets the embedding set aside what
+    the backbone's vectors carry for other heads. A text of several windows: the mean over all its
+    tokens, each counted once.
+    """
+
+    kind: ClassVar[str] = "pooling"
+    per_token: ClassVar[bool] = False
+
+    def __init__(
+        self, pooling: str = "mean", projection: bool = False, normalize: bool = True
+    ) -> None:
+        if pooling not in ("mean", "cls", "max"):
+            raise InputError(f"pooling is {pooling!r}; expected mean, cls or max")
+        self.labels: tuple[str, ...] = ()
+        self.pooling = pooling
+        self.projection = projection
+        self.normalize = normalize
+
+    def config(self) -> dict[str, Any]:
+        return {
+            "pooling": self.pooling,
+            "projection": self.projection,
+            "normalize": self.normalize,
+        }
+
+    def parameter_shapes(self, width: int) -> dict[str, tuple[int, ...]]:
+        return {"weight": (width, width)} if self.projection else {}
+
+    def forward(self, hidden: Array, batch: Batch, parameters: Parameters) -> Array:
+        """*Shape:* (batch, length, width) to (batch, width), not yet of unit length."""
+        pooled = pool(hidden, batch, self.pooling)
+        return pooled @ parameters["weight"].T if self.projection else pooled
+
+    def loss(self, logits: Array, targets: Array) -> Array:
+        """One minus the mean cosine to (batch, width) target vectors."""
+        from torch.nn.functional import cosine_similarity
+
+        return 1 - cosine_similarity(logits.float(), targets.float(), dim=-1).mean()
+
+    def decode(self, logits: Sequence[Floats], reading: Reading) -> Floats:
+        if not len(reading.encoded):
+            return np.zeros(reading.width, dtype=np.float32)
+        stacked = np.stack(logits)
+        if self.pooling == "max":
+            vector = stacked.max(axis=0)
+        else:
+            vector = np.average(stacked, axis=0, weights=np.asarray(reading.n_owned, dtype=np.float32))
+        if self.normalize:
+            vector = vector / max(float(np.linalg.norm(vector)), 1e-12)
+        return np.asarray(vector, dtype=np.float32)

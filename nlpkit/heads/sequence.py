@@ -1,0 +1,105 @@
+"""Sequence classification: one class per text, or any number of them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, ClassVar
+
+import numpy as np
+
+from nlpkit.errors import InputError
+from nlpkit.heads.base import Array, Floats, Parameters, Reading, linear, pool, softmax
+from nlpkit.text import Batch
+from nlpkit.types import Label
+
+ACTIVATIONS = ("tanh", "relu")
+
+
+class SequenceHead:
+    """Classifies a text from its pooled hidden states.
+
+    ``pooling`` is ``mean``, ``cls`` or ``max``. With ``dense`` (a width) a layer with
+    ``activation`` comes before the output layer, as in BERT's pooler. Windows of a long text are
+    averaged by the number of tokens each owns. ``multi_label`` scores every label on its own
+    (sigmoid), otherwise the scores sum to 1 (softmax); scores are divided by ``temperature``
+    before either.
+    """
+
+    kind: ClassVar[str] = "sequence-classification"
+    per_token: ClassVar[bool] = False
+
+    def __init__(
+        self,
+        labels: Sequence[str],
+        multi_label: bool = False,
+        pooling: str = "mean",
+        dense: int | None = None,
+        activation: str = "tanh",
+        temperature: float = 1.0,
+    ) -> None:
+        self.labels = tuple(labels)
+        if len(set(self.labels)) != len(self.labels) or len(self.labels) < (1 if multi_label else 2):
+            raise InputError(f"labels are {list(labels)}; expected at least two different names")
+        if pooling not in ("mean", "cls", "max"):
+            raise InputError(f"pooling is {pooling!r}; expected mean, cls or max")
+        if activation not in ACTIVATIONS:
+            raise InputError(f"activation is {activation!r}; expected {' or '.join(ACTIVATIONS)}")
+        self.multi_label = multi_label
+        self.pooling = pooling
+        self.dense = dense
+        self.activation = activation
+        self.temperature = temperature
+
+    def config(self) -> dict[str, Any]:
+        return {
+            "labels": list(self.labels),
+            "multi_label": self.multi_label,
+            "pooling": self.pooling,
+            "dense": self.dense,
+            "activation": self.activation,
+            "temperature": self.temperature,
+        }
+
+    def parameter_shapes(self, width: int) -> dict[str, tuple[int, ...]]:
+        n = len(self.labels)
+        shapes: dict[str, tuple[int, ...]] = {}
+        if self.dense:
+            shapes = {"dense.weight": (self.dense, width), "dense.bias": (self.dense,)}
+        return shapes | {"weight": (n, self.dense or width), "bias": (n,)}
+
+    def forward(self, hidden: Array, batch: Batch, parameters: Parameters) -> Array:
+        """*Shape:* (batch, length, width) to (batch, n_labels)."""
+        pooled = pool(hidden, batch, self.pooling)
+        if self.dense:
+            pooled = self._activate(linear(pooled, parameters, "dense."))
+        return linear(pooled, parameters)
+
+    def _activate(self, values: Array) -> Array:
+        if self.activation == "relu":
+            return values * (values > 0)
+        return np.tanh(values) if isinstance(values, np.ndarray) else values.tanh()
+
+    def loss(self, logits: Array, targets: Array) -> Array:
+        """Cross-entropy with (batch,) class numbers, or binary with (batch, n_labels) of 0 and 1."""
+        from torch.nn import functional
+
+        if self.multi_label:
+            return functional.binary_cross_entropy_with_logits(logits.float(), targets.float())
+        return functional.cross_entropy(logits.float(), targets)
+
+    def decode(self, logits: Sequence[Floats], reading: Reading) -> list[Label]:
+        """All labels with their scores, best first; nothing for a text without tokens."""
+        if not len(reading.encoded):
+            return []
+        weights = np.asarray(reading.n_owned, dtype=np.float32)
+        scores = self.scores(np.average(np.stack(logits), axis=0, weights=weights))
+        order = np.argsort(-scores, kind="stable")
+        return [Label(self.labels[i], float(scores[i])) for i in order]
+
+    def scores(self, logits: Floats) -> Floats:
+        """Probabilities from logits of shape (..., n_labels)."""
+        logits = np.asarray(logits / self.temperature, dtype=np.float32)
+        if self.multi_label:
+            sigmoid: Floats = (1 + np.tanh(logits / 2)) / 2  # unlike 1 / (1 + exp(-x)), no overflow
+            return sigmoid
+        return softmax(logits)

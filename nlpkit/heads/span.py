@@ -1,0 +1,153 @@
+"""Span question answering: the part of a context that answers a question, or none."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from nlpkit.errors import InputError
+from nlpkit.heads.base import Array, Floats, Parameters, Reading, linear
+from nlpkit.text import Batch, Ints
+from nlpkit.types import Answer
+
+
+class SpanHead:
+    """Scores every token as the start and as the end of the answer (Devlin et al. 2019, 4.2).
+
+    Position 0 (``[CLS]``) stands for "no answer here". Over the windows of a long context, "no
+    answer" is as likely as in the window that believes it least; it wins where it leads the best
+    span by more than ``threshold`` (in logits). An answer begins and ends at word borders.
+    """
+
+    kind: ClassVar[str] = "question-answering"
+    per_token: ClassVar[bool] = True
+
+    def __init__(self, threshold: float = 0.0, temperature: float = 1.0) -> None:
+        self.labels: tuple[str, ...] = ("start", "end")
+        self.threshold = threshold
+        self.temperature = temperature
+
+    def config(self) -> dict[str, Any]:
+        return {"threshold": self.threshold, "temperature": self.temperature}
+
+    def parameter_shapes(self, width: int) -> dict[str, tuple[int, ...]]:
+        return {"weight": (2, width), "bias": (2,)}
+
+    def forward(self, hidden: Array, batch: Batch, parameters: Parameters) -> Array:
+        """*Shape:* (batch, length, width) to (batch, length, 2): start and end logits."""
+        return linear(hidden, parameters) - 1e4 * (1 - batch.mask)[:, :, None]
+
+    def loss(self, logits: Array, targets: Array) -> Array:
+        """Mean cross-entropy of start and end; targets are (batch, 2) row positions, 0 for none."""
+        from torch.nn.functional import cross_entropy
+
+        logits = logits.float()
+        return (
+            cross_entropy(logits[..., 0], targets[:, 0]) + cross_entropy(logits[..., 1], targets[:, 1])
+        ) / 2
+
+    def decode(
+        self,
+        logits: Sequence[Floats],
+        reading: Reading,
+        *,
+        n_best: int = 1,
+        max_answer_length: int = 30,
+        no_answer: bool = True,
+    ) -> list[Answer]:
+        """The ``n_best`` answers, best first, of at most ``max_answer_length`` words each.
+
+        Scores are probabilities over all spans and "no answer" together. With ``no_answer`` the
+        result is a single falsy Answer where none is likelier; without it spans alone compete.
+        """
+        if n_best < 1 or max_answer_length < 1:
+            raise InputError(
+                f"n_best is {n_best} and max_answer_length {max_answer_length}; expected at least 1"
+            )
+        if not len(reading.encoded):
+            return [Answer(None, None, None, 1.0)]
+        null, spans = self.candidates(logits, reading, n_best, max_answer_length)
+        total = self._log_total(logits, reading, null if no_answer else None)
+        if no_answer and null - spans[0][0] > self.threshold:
+            return [Answer(None, None, None, self._probability(null, total))]
+        return [
+            Answer(reading.text[start:end], start, end, self._probability(score, total))
+            for score, start, end in spans
+        ]
+
+    def candidates(
+        self, logits: Sequence[Floats], reading: Reading, n_best: int, max_words: int
+    ) -> tuple[float, list[tuple[float, int, int]]]:
+        """The score of "no answer", and the best (score, start, end) in characters, best first."""
+        null = min(float(part[0].sum()) for part in logits)
+        found = self._spans(logits, reading, n_best, max_words, reading.encoded.word_starts)
+        if not found:  # one word longer than a window: no span begins and ends at its borders
+            anywhere = np.ones(len(reading.encoded), dtype=bool)
+            found = self._spans(logits, reading, n_best, max_words, anywhere)
+        ranked = sorted(((s, *k) for k, s in found.items()), key=lambda c: (-c[0], c[1], c[2]))
+        return null, ranked[:n_best]
+
+    def _spans(
+        self,
+        logits: Sequence[Floats],
+        reading: Reading,
+        n_best: int,
+        max_words: int,
+        opens: NDArray[np.bool_],
+    ) -> dict[tuple[int, int], float]:
+        """The best spans of every window by their characters; one may start where ``opens``."""
+        encoded = reading.encoded
+        visible = encoded.ends > encoded.starts  # some tokenizers make tokens of white space
+        closes = np.append(opens[1:], True) & visible
+        opens = opens & visible
+        found: dict[tuple[int, int], float] = {}
+        for part, window, offset in zip(logits, reading.windows, reading.offsets, strict=True):
+            tokens = slice(window.first, window.last)
+            body = part[offset : offset + window.last - window.first]
+            starts = np.where(opens[tokens], body[:, 0], -np.inf)
+            ends = np.where(closes[tokens], body[:, 1], -np.inf)
+            for score, i, j in _best_spans(starts, ends, encoded.words[tokens], n_best, max_words):
+                key = (int(encoded.starts[tokens][i]), int(encoded.ends[tokens][j]))
+                found[key] = max(score, found.get(key, -np.inf))
+        return found
+
+    def _log_total(
+        self, logits: Sequence[Floats], reading: Reading, null: float | None
+    ) -> float:
+        """Log of the summed weight of all starts times that of all ends, and of "no answer"."""
+        bodies = [
+            part[offset + w.owned_first - w.first : offset + w.owned_last - w.first]
+            for part, w, offset in zip(logits, reading.windows, reading.offsets, strict=True)
+        ]
+        joined = np.concatenate(bodies).astype(np.float64) / self.temperature
+        total = _logsumexp(joined[:, 0]) + _logsumexp(joined[:, 1])
+        return total if null is None else float(np.logaddexp(total, null / self.temperature))
+
+    def _probability(self, score: float, log_total: float) -> float:
+        return float(min(np.exp(score / self.temperature - log_total), 1.0))
+
+
+def _best_spans(
+    starts: Floats, ends: Floats, words: Ints, n_best: int, max_words: int
+) -> list[tuple[float, int, int]]:
+    """The ``n_best`` pairs start <= end within ``max_words`` words, best first; all are tried."""
+    firsts = np.flatnonzero(np.isfinite(starts))
+    if not len(firsts):
+        return []
+    beyond = np.searchsorted(words, words[firsts] + max_words, side="left")
+    reach = int((beyond - firsts).max())
+    lasts = firsts[:, None] + np.arange(reach)
+    scores = starts[firsts, None] + ends[np.minimum(lasts, len(ends) - 1)]
+    scores = np.where(lasts < beyond[:, None], scores, -np.inf).ravel()
+    least = np.partition(scores, -n_best)[-n_best] if n_best < len(scores) else -np.inf
+    kept = np.flatnonzero((scores >= least) & np.isfinite(scores))
+    best = kept[np.argsort(-scores[kept], kind="stable")][:n_best]
+    return [(float(scores[k]), int(firsts[k // reach]), int(lasts.flat[k])) for k in best]
+
+
+def _logsumexp(values: Any) -> float:
+    peak = float(values.max())
+    return peak + float(np.log(np.exp(values - peak).sum()))

@@ -1,0 +1,154 @@
+"""Token classification: entities from IOB2 tags, decided word by word."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from nlpkit.errors import InputError
+from nlpkit.heads.base import Array, Floats, Parameters, Reading, linear, softmax
+from nlpkit.text import N_SHAPES, Batch
+from nlpkit.types import Entity
+
+IGNORE = -100  #: target of positions that the loss leaves out (special tokens, later word pieces)
+
+
+class TokenHead:
+    """Tags words with IOB2 labels (``O``, ``B-PER``, ``I-PER``, ...) and reads entities off them.
+
+    A word is tagged by its first token, so an entity never begins or ends inside a word. Tags
+    follow each other legally: the best sequence in which ``I-X`` only comes after ``B-X`` or
+    ``I-X`` (Viterbi). With ``word_shape`` the shape of each word (nlpkit.text.SHAPES) adds a
+    learned term to its logits: capitals for uncased backbones that were not given them.
+    """
+
+    kind: ClassVar[str] = "token-classification"
+    per_token: ClassVar[bool] = True
+
+    def __init__(
+        self, labels: Sequence[str], word_shape: bool = False, temperature: float = 1.0
+    ) -> None:
+        self.labels = tuple(labels)
+        self.word_shape = word_shape
+        self.temperature = temperature
+        self._types = _entity_types(self.labels)
+        self._opens = np.array([label.startswith("B-") for label in self.labels])
+        self._legal = _legal_transitions(self.labels)
+        self._outside = self.labels.index("O")
+
+    @property
+    def entity_types(self) -> tuple[str, ...]:
+        return tuple(dict.fromkeys(label[2:] for label in self.labels if label != "O"))
+
+    def config(self) -> dict[str, Any]:
+        return {
+            "labels": list(self.labels),
+            "word_shape": self.word_shape,
+            "temperature": self.temperature,
+        }
+
+    def parameter_shapes(self, width: int) -> dict[str, tuple[int, ...]]:
+        n = len(self.labels)
+        shapes: dict[str, tuple[int, ...]] = {"weight": (n, width), "bias": (n,)}
+        if self.word_shape:
+            shapes["shape_weight"] = (N_SHAPES, n)
+        return shapes
+
+    def forward(self, hidden: Array, batch: Batch, parameters: Parameters) -> Array:
+        """*Shape:* (batch, length, width) to (batch, length, n_labels)."""
+        logits = linear(hidden, parameters)
+        if self.word_shape:
+            logits = logits + parameters["shape_weight"][batch.shapes]
+        return logits
+
+    def loss(self, logits: Array, targets: Array) -> Array:
+        """Cross-entropy over the positions of (batch, length) targets that are not IGNORE."""
+        from torch.nn.functional import cross_entropy
+
+        return cross_entropy(logits.flatten(0, 1).float(), targets.flatten(), ignore_index=IGNORE)
+
+    def decode(self, logits: Sequence[Floats], reading: Reading) -> list[Entity]:
+        encoded = reading.encoded
+        if not len(encoded):
+            return []
+        firsts = np.flatnonzero(encoded.word_starts)
+        lasts = np.append(firsts[1:], len(encoded)) - 1
+        starts, ends = encoded.starts[firsts], encoded.ends[lasts]
+        visible = ends > starts  # some tokenizers make tokens of white space
+        if not visible.any():
+            return []
+        firsts, starts, ends = firsts[visible], starts[visible], ends[visible]
+        tags, probabilities = self.tag(join_owned(logits, reading)[firsts])
+        entities = []
+        for first, last in self._spans(tags):
+            start, end = int(starts[first]), int(ends[last])
+            kind = self._types[tags[first]]
+            same = [i for i, other in enumerate(self._types) if other == kind]
+            score = float(probabilities[first : last + 1, same].sum(axis=1).mean())
+            entities.append(Entity(reading.text[start:end], kind, start, end, min(score, 1.0)))
+        return entities
+
+    def tag(self, logits: Floats) -> tuple[NDArray[np.int64], Floats]:
+        """The best legal tag of each word and the probabilities; (n_words, n_labels) in."""
+        logits = logits / np.float32(self.temperature)
+        tags: NDArray[np.int64] = logits.argmax(axis=1)
+        if not self._is_legal(tags):
+            tags = self._viterbi(logits)
+        return tags, softmax(logits)
+
+    def _is_legal(self, tags: NDArray[np.int64]) -> bool:
+        before = np.concatenate([[self._outside], tags[:-1]])
+        return bool(self._legal[before, tags].all())
+
+    def _viterbi(self, logits: Floats) -> NDArray[np.int64]:
+        penalty = np.where(self._legal, 0.0, -1e9)
+        best = logits[0] + penalty[self._outside]
+        came_from = np.zeros(logits.shape, dtype=np.int64)
+        for i in range(1, len(logits)):
+            scores = best[:, None] + penalty
+            came_from[i] = scores.argmax(axis=0)
+            best = scores.max(axis=0) + logits[i]
+        tags = np.zeros(len(logits), dtype=np.int64)
+        tags[-1] = best.argmax()
+        for i in range(len(logits) - 1, 0, -1):
+            tags[i - 1] = came_from[i, tags[i]]
+        return tags
+
+    def _spans(self, tags: NDArray[np.int64]) -> list[tuple[int, int]]:
+        """First and last word of each entity."""
+        spans: list[tuple[int, int]] = []
+        for i in np.flatnonzero(tags != self._outside):
+            if self._opens[tags[i]] or not spans or spans[-1][1] != i - 1:
+                spans.append((int(i), int(i)))
+            else:
+                spans[-1] = (spans[-1][0], int(i))
+        return spans
+
+
+def join_owned(logits: Sequence[Floats], reading: Reading) -> Floats:
+    """One row of logits per token of the text, each from the window that owns it."""
+    parts = [
+        part[offset + w.owned_first - w.first : offset + w.owned_last - w.first]
+        for part, w, offset in zip(logits, reading.windows, reading.offsets, strict=True)
+    ]
+    return parts[0] if len(parts) == 1 else np.concatenate(parts)
+
+
+def _entity_types(labels: tuple[str, ...]) -> tuple[str, ...]:
+    bad = [label for label in labels if label != "O" and label[:2] not in ("B-", "I-")]
+    orphans = [label for label in labels if label[:2] == "I-" and f"B-{label[2:]}" not in labels]
+    if "O" not in labels or bad or orphans or len(set(labels)) != len(labels):
+        raise InputError(
+            f"labels of a token head are {list(labels)}; expected IOB2: O once, and B-X with I-X"
+        )
+    return tuple("" if label == "O" else label[2:] for label in labels)
+
+
+def _legal_transitions(labels: tuple[str, ...]) -> NDArray[np.bool_]:
+    """legal[a, b]: tag b may follow tag a. I-X needs B-X or I-X before it."""
+    return np.array(
+        [[b[:2] != "I-" or (a != "O" and a[2:] == b[2:]) for b in labels] for a in labels]
+    )

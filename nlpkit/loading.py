@@ -1,0 +1,119 @@
+"""From a name to a pipeline: bundles, transformers checkpoints, devices."""
+
+from __future__ import annotations
+
+import re
+import threading
+from collections.abc import Mapping
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+from numpy.typing import NDArray
+
+from nlpkit.bundle import Bundle, bundles, read_bundle
+from nlpkit.engines import Choice, Engine, choose
+from nlpkit.errors import InputTypeError, MissingExtraError, UnknownNameError
+from nlpkit.pipeline import Pipeline, WindowSizes
+
+_lock = threading.Lock()
+_pipelines: dict[str, Pipeline] = {}
+
+DEFAULT = "base-en"
+
+
+def default_pipeline() -> Pipeline:
+    """The pipeline behind ``nlpkit.ner`` and its siblings, loaded once."""
+    found = _pipelines.get(DEFAULT)
+    if found is None:
+        with _lock:
+            found = _pipelines.get(DEFAULT) or load(DEFAULT)
+            _pipelines[DEFAULT] = found
+    return found
+
+
+def load(name: str = DEFAULT, device: str = "auto", precision: str = "auto") -> Pipeline:
+    """A pipeline from a bundle's name or folder, a transformers checkpoint's folder, or a hub id.
+
+    Raises:
+        UnknownNameError: none of these; the message lists the known bundles.
+        BundleError: a bundle that is broken.
+        InputError: a device or precision that cannot be had.
+        MissingExtraError: torch is needed and absent.
+    """
+    if not isinstance(name, str | Path):
+        raise InputTypeError.of("name", name, "a bundle's name, a path or a hub id")
+    choice = choose(device, precision)
+    path = bundles().get(str(name), Path(name))
+    if (path / "bundle.json").is_file():
+        return _from_bundle(read_bundle(path), choice)
+    is_checkpoint = (path / "config.json").is_file()
+    if is_checkpoint or (not path.exists() and re.fullmatch(r"[\w.-]+/[\w.-]+", str(name))):
+        return _from_checkpoint(str(name), choice)
+    if path.is_dir():
+        read_bundle(path)  # says what the folder lacks
+    raise UnknownNameError.of(
+        "bundle", str(name), bundles(), "Or give the folder of a bundle or checkpoint, or a hub id."
+    )
+
+
+def _from_bundle(bundle: Bundle, choice: Choice) -> Pipeline:
+    manifest = bundle.manifest
+
+    def adapted(adapter: Mapping[str, NDArray[Any]]) -> Engine:
+        from nlpkit.weights import merge_adapter
+
+        return _engine(bundle, merge_adapter(bundle.weights, adapter), choice)
+
+    return Pipeline(
+        bundle.encoder,
+        _engine(bundle, bundle.weights, choice),
+        bundle.heads,
+        name=manifest.id,
+        backbone_sha256=manifest.files["weights.safetensors"],
+        sizes=WindowSizes(
+            manifest.window, manifest.overlap, manifest.pair_window, manifest.pair_overlap
+        ),
+        adapted=adapted,
+    )
+
+
+def _engine(bundle: Bundle, weights: Mapping[str, NDArray[Any]], choice: Choice) -> Engine:
+    if choice.engine == "onnx":
+        from nlpkit.engines.onnx import OnnxEngine
+
+        return OnnxEngine(bundle.graph, weights, bundle.manifest.config)
+    _require_torch()
+    from nlpkit.engines.torch import TorchEngine
+    from nlpkit.weights import dequantise
+
+    return TorchEngine.from_weights(
+        dequantise(weights), bundle.manifest.config, choice.device, choice.precision
+    )
+
+
+def _from_checkpoint(name: str, choice: Choice) -> Pipeline:
+    """Any BERT-family checkpoint runs in torch, with the head it came with."""
+    _require_torch()
+    from nlpkit import huggingface
+    from nlpkit.engines import PluggedHead
+    from nlpkit.engines.torch import TorchEngine
+
+    backbone = huggingface.load_backbone(name)
+    heads = huggingface.load_heads(name)
+    heads["embedding"] = PluggedHead(huggingface.pooling_of(name), {})
+    encoder = huggingface.load_encoder(name, backbone.config)
+    return Pipeline(
+        encoder,
+        TorchEngine(backbone, choice.device, choice.precision),
+        heads,
+        name=name,
+        backbone_sha256=huggingface.fingerprint(backbone),
+        sizes=WindowSizes().within(encoder.max_length),
+    )
+
+
+def _require_torch() -> None:
+    for module in ("torch", "transformers"):
+        if find_spec(module) is None:
+            raise MissingExtraError.of("gpu", "this device, precision or checkpoint", module)

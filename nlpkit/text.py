@@ -1,0 +1,438 @@
+"""From strings to windows of token ids and back to characters.
+
+A text is tokenised once, without truncation. Its tokens carry character offsets into the
+caller's own string, the number of the word they belong to and that word's shape (an uncased
+vocabulary loses the capitals; the shape gives them back). A text longer than the backbone
+can read is cut into overlapping windows; each token is *owned* by exactly one of them.
+"""
+
+from __future__ import annotations
+
+import unicodedata
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from tokenizers import Tokenizer
+
+from nlpkit.errors import InputError
+
+Ints = NDArray[np.int64]
+Bools = NDArray[np.bool_]
+
+#: The shapes a word can have, by number.
+SHAPES = ("lower", "Capitalised", "UPPER", "C", "miXed3", "123", "?!")
+N_SHAPES = len(SHAPES)
+#: Texts are tokenised in pieces of about this many characters, to bound memory.
+PIECE = 50_000
+
+_WORD, _UPPER, _LOWER, _DIGIT, _SPACE, _ALONE, _MARK, _SILENT = 1, 2, 4, 8, 16, 32, 64, 128
+
+
+@dataclass(frozen=True, slots=True)
+class Encoded:
+    """The tokens of one text, without special tokens. All arrays have shape (n_tokens,)."""
+
+    ids: Ints
+    starts: Ints  #: first character of each token
+    ends: Ints  #: one past its last character
+    words: Ints  #: number of the word that the token belongs to, counting from 0
+    shapes: Ints  #: shape of that word, an index into SHAPES
+    unknown: float  #: share of the text's non-space characters that the vocabulary lacks
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    @property
+    def word_starts(self) -> Bools:
+        """True where a token is the first of its word."""
+        first = np.ones(len(self.words), dtype=bool)
+        first[1:] = self.words[1:] != self.words[:-1]
+        return first
+
+    def part(self, first: int, last: int) -> Encoded:
+        return Encoded(
+            self.ids[first:last],
+            self.starts[first:last],
+            self.ends[first:last],
+            self.words[first:last],
+            self.shapes[first:last],
+            self.unknown,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Window:
+    """Tokens ``first:last`` of a text, read together; ``owned_first:owned_last`` are its own."""
+
+    first: int
+    last: int
+    owned_first: int
+    owned_last: int
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """What the backbone reads in one row: ids with special tokens, token types, what is owned.
+
+    ``offset`` is the row position of the window's first text token.
+    """
+
+    ids: Ints
+    types: Ints
+    shapes: Ints
+    owned: Bools
+    offset: int
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """Rows padded to the longest. All arrays have shape (batch, length), numpy or torch.
+
+    ``mask`` is 1 on real tokens; ``owned`` is 1 on those that pooling may count (a window's own
+    tokens and its special tokens); ``shapes`` are word shapes; ``types`` go into the backbone.
+    """
+
+    ids: Any
+    mask: Any
+    types: Any
+    shapes: Any
+    owned: Any
+
+
+class TextEncoder:
+    """A tokenizer with its special tokens: strings to Encoded, Encoded to rows.
+
+    ``shape_types`` says that the backbone has a token-type row for every (segment, word shape):
+    type = segment * N_SHAPES + shape. ``n_types`` 0 or 1 means it has no segments at all.
+    Safe to share between threads: the tokenizer is never changed after construction.
+    """
+
+    def __init__(
+        self,
+        tokenizer: Tokenizer,
+        *,
+        shape_types: bool,
+        n_types: int,
+        max_length: int,
+        pad_id: int = 0,
+    ) -> None:
+        tokenizer.no_truncation()
+        tokenizer.no_padding()
+        self._tokenizer = tokenizer
+        self.shape_types = shape_types
+        self.n_types = n_types
+        self.max_length = max_length
+        self.pad_id = pad_id
+        self.unknown_id = _unknown_id(tokenizer)
+        self.prefix, self.middle, self.suffix = _special_ids(tokenizer)
+
+    def to_str(self) -> str:
+        """The content of a tokenizer.json."""
+        serialised: str = self._tokenizer.to_str()
+        return serialised
+
+    def encode(self, texts: Sequence[str]) -> list[Encoded]:
+        """Tokenise texts of any length, in order."""
+        pieces: list[str] = []
+        counts: list[int] = []
+        for text in texts:
+            cut = _pieces(text)
+            pieces += cut
+            counts.append(len(cut))
+        encodings = iter(
+            self._tokenizer.encode_batch(
+                [_without_surrogates(piece) for piece in pieces], add_special_tokens=False
+            )
+        )
+        return [self._encoded(text, count, encodings) for text, count in zip(texts, counts, strict=True)]
+
+    def row(self, encoded: Encoded, window: Window) -> Row:
+        """The row for one window of a single text: prefix, tokens, suffix."""
+        part = slice(window.first, window.last)
+        ids = np.concatenate([self.prefix, encoded.ids[part], self.suffix])
+        shapes = np.pad(encoded.shapes[part], (len(self.prefix), len(self.suffix)))
+        owned = np.ones(len(ids), dtype=bool)
+        offset = len(self.prefix)
+        owned[offset : offset + window.owned_first - window.first] = False
+        owned[offset + window.owned_last - window.first : len(ids) - len(self.suffix)] = False
+        return Row(ids, self._types(shapes, 0), shapes, owned, offset)
+
+    def pair_row(self, question: Encoded, context: Encoded, window: Window) -> Row:
+        """The row for a question and one window of a context."""
+        part = slice(window.first, window.last)
+        head = np.concatenate([self.prefix, question.ids, self.middle])
+        ids = np.concatenate([head, context.ids[part], self.suffix])
+        offset = len(head)
+        head_shapes = np.pad(question.shapes, (len(self.prefix), len(self.middle)))
+        tail_shapes = np.pad(context.shapes[part], (0, len(self.suffix)))
+        types = np.concatenate([self._types(head_shapes, 0), self._types(tail_shapes, 1)])
+        owned = np.zeros(len(ids), dtype=bool)
+        owned[offset + window.owned_first - window.first : offset + window.owned_last - window.first] = True
+        return Row(ids, types, np.concatenate([head_shapes, tail_shapes]), owned, offset)
+
+    def _types(self, shapes: Ints, segment: int) -> Ints:
+        if self.shape_types:
+            return shapes + segment * N_SHAPES
+        return np.full(len(shapes), min(segment, max(self.n_types - 1, 0)), dtype=np.int64)
+
+    def _encoded(self, text: str, n_pieces: int, encodings: Iterator[Any]) -> Encoded:
+        ids: list[int] = []
+        offsets: list[tuple[int, int]] = []
+        bases: list[tuple[int, int]] = []
+        base = 0
+        for piece in _pieces(text) if n_pieces > 1 else [text][:n_pieces]:
+            encoding = next(encodings)
+            ids += encoding.ids
+            offsets += encoding.offsets
+            bases.append((base, len(encoding.ids)))
+            base += len(piece)
+        if not ids:
+            empty = np.zeros(0, dtype=np.int64)
+            return Encoded(empty, empty, empty, empty, empty, 0.0)
+        id_array = np.array(ids, dtype=np.int64)
+        bounds = np.array(offsets, dtype=np.int64)
+        if len(bases) > 1:
+            bounds += np.repeat([b for b, _ in bases], [n for _, n in bases])[:, None]
+        return _with_words(text, id_array, bounds, self.unknown_id)
+
+
+def windows(n_tokens: int, size: int, overlap: int) -> list[Window]:
+    """Cut ``n_tokens`` into windows of at most ``size`` that overlap by ``overlap`` tokens.
+
+    Each token is owned by exactly one window; inside an overlap the owner changes in the middle,
+    so that an owned token sees at least ``overlap // 2`` neighbours on both sides.
+    """
+    if size < 1 or not 0 <= overlap < size:
+        raise InputError(
+            f"a window of {size} tokens with an overlap of {overlap}: expected 0 <= overlap < size"
+        )
+    if n_tokens <= size:
+        return [Window(0, n_tokens, 0, n_tokens)]
+    step = size - overlap
+    firsts = list(range(0, n_tokens - overlap, step))
+    cut = []
+    owned = 0
+    for first in firsts:
+        last = min(first + size, n_tokens)
+        end = n_tokens if last == n_tokens else last - overlap // 2
+        cut.append(Window(first, last, owned, end))
+        owned = end
+    return cut
+
+
+def batches(lengths: Sequence[int], token_budget: int) -> list[list[int]]:
+    """Group rows of like length so that rows times the longest stays within ``token_budget``.
+
+    Returns lists of indices into ``lengths``, longest rows first; a row above the budget
+    stands alone.
+    """
+    groups: list[list[int]] = []
+    longest = 0
+    for index in sorted(range(len(lengths)), key=lambda i: -lengths[i]):
+        if groups and (len(groups[-1]) + 1) * longest <= token_budget:
+            groups[-1].append(index)
+        else:
+            groups.append([index])
+            longest = lengths[index]
+    return groups
+
+
+def pad(rows: Sequence[Row], pad_id: int) -> Batch:
+    """Stack rows into a Batch, padded on the right to the longest of them."""
+    shape = (len(rows), max(len(row) for row in rows))
+    ids = np.full(shape, pad_id, dtype=np.int64)
+    mask, types, shapes, owned = (np.zeros(shape, dtype=np.int64) for _ in range(4))
+    for i, row in enumerate(rows):
+        n = len(row)
+        ids[i, :n], mask[i, :n], types[i, :n] = row.ids, 1, row.types
+        shapes[i, :n], owned[i, :n] = row.shapes, row.owned
+    return Batch(ids, mask, types, shapes, owned)
+
+
+# -- characters, words and shapes ------------------------------------------------------------
+
+
+@dataclass(slots=True)
+class _CharacterTable:
+    """Flags of every code point, filled in blocks of 256 the first time one is seen."""
+
+    flags: NDArray[np.uint8] = field(default_factory=lambda: np.zeros(0x110000, dtype=np.uint8))
+    filled: Bools = field(default_factory=lambda: np.zeros(0x1100, dtype=bool))
+
+    def of(self, text: str) -> NDArray[np.uint8]:
+        codes = np.frombuffer(text.encode("utf-32-le", "surrogatepass"), dtype=np.uint32)
+        blocks = codes >> 8
+        if not self.filled[blocks].all():
+            for block in np.unique(blocks):
+                if not self.filled[block]:
+                    first = int(block) << 8
+                    self.flags[first : first + 256] = [_flags(chr(c)) for c in range(first, first + 256)]
+                    self.filled[block] = True
+        return self.flags[codes]
+
+
+def _flags(char: str) -> int:
+    category = unicodedata.category(char)
+    flags = 0
+    if category[0] in "LN" or category in ("Mn", "Mc"):
+        flags |= _WORD
+    if char.isupper() or category == "Lt":
+        flags |= _UPPER
+    elif char.islower():
+        flags |= _LOWER
+    if category == "Nd":
+        flags |= _DIGIT
+    if char.isspace():
+        flags |= _SPACE
+    if _stands_alone(ord(char)):
+        flags |= _ALONE
+    if category[0] == "M":
+        flags |= _MARK
+    if category[0] == "M" or (category in ("Cc", "Cf") and not char.isspace()):
+        flags |= _SILENT
+    return flags
+
+
+def _stands_alone(code: int) -> bool:
+    """Ideographs and kana: written without spaces, so each token is a word of its own."""
+    return (
+        0x2E80 <= code <= 0x30FF
+        or 0x3400 <= code <= 0x9FFF
+        or 0xF900 <= code <= 0xFAFF
+        or 0x20000 <= code <= 0x3FFFF
+    )
+
+
+_TABLE = _CharacterTable()
+
+
+def _with_words(text: str, ids: Ints, bounds: Ints, unknown_id: int) -> Encoded:
+    flags = _TABLE.of(text)
+    starts, ends = _trimmed(bounds[:, 0], bounds[:, 1], (flags & _SPACE) != 0)
+    ends = _with_marks(starts, ends, (flags & _MARK) != 0)
+    joinable = (flags & (_WORD | _ALONE)) == _WORD
+    heard = np.zeros(len(flags) + 1, dtype=np.int64)
+    np.cumsum((flags & _SILENT) == 0, out=heard[1:])
+    joins = np.zeros(len(ids), dtype=bool)
+    left, right = np.maximum(ends[:-1] - 1, 0), np.minimum(starts[1:], len(flags) - 1)
+    # A token goes on with the word before it where nothing that is seen lies between two word
+    # characters: vocabularies drop accents and control characters, which end no word.
+    # Tokens that share characters (several byte-level tokens for one emoji) stay together too.
+    joins[1:] = (starts[1:] < ends[:-1]) | (
+        (heard[starts[1:]] == heard[ends[:-1]]) & joinable[left] & joinable[right]
+    )
+    words = np.cumsum(~joins) - 1
+    first_tokens = np.flatnonzero(~joins)
+    word_starts = starts[first_tokens]
+    last_tokens = np.append(first_tokens[1:], len(ids)) - 1
+    shapes = _shapes(flags, word_starts, ends[last_tokens])[words]
+    visible = int(np.count_nonzero((flags & _SPACE) == 0))
+    lost = int((ends - starts)[ids == unknown_id].sum())
+    return Encoded(ids, starts, ends, words, shapes, min(lost / max(visible, 1), 1.0))
+
+
+def _trimmed(starts: Ints, ends: Ints, space: Bools) -> tuple[Ints, Ints]:
+    """Token bounds without the white space that some tokenizers count in."""
+    starts, ends = starts.copy(), ends.copy()
+    last = len(space) - 1
+    while True:
+        move = (starts < ends) & space[np.minimum(starts, last)]
+        if not move.any():
+            break
+        starts[move] += 1
+    while True:
+        move = (starts < ends) & space[np.maximum(ends - 1, 0)]
+        if not move.any():
+            return starts, ends
+        ends[move] -= 1
+
+
+def _with_marks(starts: Ints, ends: Ints, mark: Bools) -> Ints:
+    """Token ends moved over combining marks that the vocabulary drops: they go with their letter."""
+    ends = ends.copy()
+    limits = np.append(starts[1:], len(mark))
+    while True:
+        move = (starts < ends) & (ends < limits) & mark[np.minimum(ends, len(mark) - 1)]
+        if not move.any():
+            return ends
+        ends[move] += 1
+
+
+def _shapes(flags: NDArray[np.uint8], starts: Ints, ends: Ints) -> Ints:
+    """The shape of each word, from running counts of upper case, lower case, digits, letters."""
+
+    def count(bit: int) -> Ints:
+        total = np.zeros(len(flags) + 1, dtype=np.int64)
+        np.cumsum((flags & bit) != 0, out=total[1:])
+        return total[ends] - total[starts]
+
+    upper, lower, digits, letters = count(_UPPER), count(_LOWER), count(_DIGIT), count(_WORD)
+    lengths = ends - starts
+    opens = (flags[np.minimum(starts, len(flags) - 1)] & _UPPER) != 0
+    shapes = np.zeros(len(starts), dtype=np.int64)
+    shapes[letters == 0] = 6
+    shapes[(digits > 0) & (digits == letters)] = 5
+    cased = upper > 0
+    shapes[cased] = 4
+    shapes[(letters > digits) & (digits > 0)] = 4
+    shapes[cased & opens & (upper == 1) & (digits == 0) & (lengths > 1)] = 1
+    shapes[cased & (lower == 0) & (digits == 0) & (upper > 1)] = 2
+    shapes[cased & (lengths == 1)] = 3
+    return shapes
+
+
+def _pieces(text: str) -> list[str]:
+    """Cut a long text before white space (else anywhere) into parts that tokenise alone."""
+    if len(text) <= PIECE:
+        return [text] if text else []
+    parts = []
+    start = 0
+    while start < len(text):
+        end = start + PIECE
+        if end < len(text):
+            while end < min(start + 2 * PIECE, len(text)) and not text[end].isspace():
+                end += 1
+        parts.append(text[start:end])
+        start = end
+    return parts
+
+
+def _without_surrogates(text: str) -> str:
+    """The text with lone surrogates replaced one for one, so that offsets stay true."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return "".join("\ufffd" if "\ud800" <= c <= "\udfff" else c for c in text)
+    return text
+
+
+# -- special tokens --------------------------------------------------------------------------
+
+
+def _unknown_id(tokenizer: Tokenizer) -> int:
+    for token in ("[UNK]", "<unk>"):
+        found = tokenizer.token_to_id(token)
+        if found is not None:
+            return int(found)
+    return -1
+
+
+def _special_ids(tokenizer: Tokenizer) -> tuple[Ints, Ints, Ints]:
+    """Ids before, between and after the parts, read off the tokenizer's own template."""
+    pair = tokenizer.encode("a", "a")
+    special = np.array(pair.special_tokens_mask, dtype=bool)
+    ids = np.array(pair.ids, dtype=np.int64)
+    inside = np.flatnonzero(~special)
+    if len(inside) < 2 or special.all():
+        raise InputError("the tokenizer adds no special tokens; expected a BERT-family tokenizer.json")
+    gaps = np.flatnonzero(np.diff(inside) > 1)
+    if len(gaps) != 1:
+        raise InputError("the tokenizer does not separate the two texts of a pair")
+    left_end, right_start = inside[gaps[0]], inside[gaps[0] + 1]
+    return ids[: inside[0]], ids[left_end + 1 : right_start], ids[inside[-1] + 1 :]

@@ -1,0 +1,116 @@
+"""Backbone weights at rest: one safetensors file that serves every engine.
+
+Large matrices can be stored as int8 with one float32 scale per output channel (per row of the
+word table), under ``<name>`` and ``<name>.scale``; all engines compute from the same dequantised
+values. Names are those of transformers' ``BertModel``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from nlpkit.errors import BundleError
+
+Tensors = Mapping[str, NDArray[Any]]
+
+SCALE = ".scale"
+#: Matrices with fewer values than this stay in float32.
+SMALL = 500_000
+WORD_TABLE = "embeddings.word_embeddings.weight"
+
+
+def quantise(tensors: Tensors) -> dict[str, NDArray[Any]]:
+    """Large float matrices as int8 with a scale per row, rounded to nearest."""
+    stored: dict[str, NDArray[Any]] = {}
+    for name, value in tensors.items():
+        value = np.asarray(value, dtype=np.float32)
+        if value.ndim != 2 or (value.size < SMALL and "encoder.layer" not in name):
+            stored[name] = value
+            continue
+        scale = _best_scale(value)
+        stored[name] = np.clip(np.rint(value / scale), -127, 127).astype(np.int8)
+        stored[name + SCALE] = scale
+    return stored
+
+
+def dequantise(stored: Tensors) -> dict[str, NDArray[np.float32]]:
+    """All tensors in float32, under their plain names."""
+    return {
+        name: _plain(stored, name) for name in stored if not name.endswith(SCALE)
+    }
+
+
+def _plain(stored: Tensors, name: str) -> NDArray[np.float32]:
+    value = stored[name].astype(np.float32)
+    if name + SCALE in stored:
+        value *= stored[name + SCALE]
+    return value
+
+
+def _best_scale(matrix: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Per row, the scale with the least squared error among the largest value's and smaller ones."""
+    peak = np.maximum(np.abs(matrix).max(axis=1, keepdims=True), 1e-8) / 127
+    best, least = peak, np.full((len(matrix), 1), np.inf)
+    for factor in (1.0, 0.95, 0.9, 0.85, 0.8):
+        scale = peak * factor
+        rounded = np.clip(np.rint(matrix / scale), -127, 127) * scale
+        error = ((matrix - rounded) ** 2).sum(axis=1, keepdims=True)
+        best = np.where(error < least, scale, best)
+        least = np.minimum(error, least)
+    return best.astype(np.float32)
+
+
+def graph_tensors(stored: Tensors, n_layers: int) -> dict[str, NDArray[Any]]:
+    """Weights under the names and in the layout of nlpkit.engines.graph.
+
+    An int8 word table is handed over as it is (the graph scales the rows it reads), everything
+    else in float32.
+    """
+    words = {"word": stored[WORD_TABLE]}
+    if WORD_TABLE + SCALE in stored:
+        words["word.scale"] = stored[WORD_TABLE + SCALE]
+    made = {
+        **words,
+        "type": _plain(stored, "embeddings.token_type_embeddings.weight"),
+        "position": _plain(stored, "embeddings.position_embeddings.weight"),
+        "norm.weight": _plain(stored, "embeddings.LayerNorm.weight"),
+        "norm.bias": _plain(stored, "embeddings.LayerNorm.bias"),
+    }
+    for layer in range(n_layers):
+        source, target = f"encoder.layer.{layer}.", f"layer.{layer}."
+        parts = [f"{source}attention.self.{part}" for part in ("query", "key", "value")]
+        made[target + "qkv.weight"] = np.concatenate(
+            [_plain(stored, f"{part}.weight") for part in parts]
+        ).T.copy()
+        made[target + "qkv.bias"] = np.concatenate([_plain(stored, f"{p}.bias") for p in parts])
+        for ours, theirs in (
+            ("out", "attention.output.dense"),
+            ("up", "intermediate.dense"),
+            ("down", "output.dense"),
+        ):
+            made[f"{target}{ours}.weight"] = _plain(stored, f"{source}{theirs}.weight").T.copy()
+            made[f"{target}{ours}.bias"] = _plain(stored, f"{source}{theirs}.bias")
+        for ours, theirs in (("out", "attention.output.LayerNorm"), ("down", "output.LayerNorm")):
+            for kind in ("weight", "bias"):
+                made[f"{target}{ours}.norm.{kind}"] = _plain(stored, f"{source}{theirs}.{kind}")
+    return made
+
+
+def merge_adapter(stored: Tensors, adapter: Tensors) -> dict[str, NDArray[Any]]:
+    """Weights with low-rank updates added: W + (B @ A) * scaling (Hu et al. 2021, LoRA).
+
+    ``adapter`` holds ``<weight>.lora_A`` (rank, inputs), ``<weight>.lora_B`` (outputs, rank) and
+    ``<weight>.scaling``; the matrices it changes come out in float32.
+    """
+    merged = dict(stored)
+    for name in {key.rpartition(".")[0] for key in adapter}:
+        if name not in stored:
+            raise BundleError(f"the adapter changes {name!r}, which the backbone does not have")
+        update = adapter[f"{name}.lora_B"] @ adapter[f"{name}.lora_A"]
+        merged[name] = _plain(stored, name) + update * adapter[f"{name}.scaling"]
+        merged.pop(name + SCALE, None)
+    return merged
