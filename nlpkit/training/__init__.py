@@ -1,0 +1,1 @@
+"""Training: recipes, readers, the multi-task trainer (needs the extra ``train``)."""

@@ -1,0 +1,230 @@
+"""Training and test examples, and readers for the file formats they come in.
+
+Every reader takes plain or gzip files in UTF-8 and raises :class:`DataError` with the file, the
+line and what was expected there.
+"""
+
+from __future__ import annotations
+
+import csv
+import gzip
+import io
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from nlpkit.errors import DataError, InputError
+
+
+@dataclass(frozen=True, slots=True)
+class TokenExample:
+    """A text with entity spans (start, end, label) in characters."""
+
+    text: str
+    spans: tuple[tuple[int, int, str], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class TextExample:
+    """A text with its class, or with any number of them for a multi-label head."""
+
+    text: str
+    labels: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class QAExample:
+    """A question on a context with its answers (start, text); none where it has no answer."""
+
+    question: str
+    context: str
+    answers: tuple[tuple[int, str], ...]
+    id: str = ""
+    title: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class PlainText:
+    """A text without labels, to keep the embedding where it was."""
+
+    text: str
+
+
+Example = TokenExample | TextExample | QAExample | PlainText
+
+
+@dataclass(frozen=True, slots=True)
+class Sentence:
+    """Tokens with IOB2 tags and the number of the document they stand in."""
+
+    tokens: tuple[str, ...]
+    tags: tuple[str, ...]
+    document: int = 0
+    line: int = field(default=0, compare=False)
+
+
+def read_conll(path: str | Path) -> list[Sentence]:
+    """Sentences of a CoNLL file: the token in the first column, the tag in the last.
+
+    Columns are split by tabs or spaces, sentences by blank lines, documents by ``-DOCSTART-``
+    lines. IOB1 tags (``I-X`` opening an entity) become IOB2.
+    """
+    sentences: list[Sentence] = []
+    rows: list[tuple[str, str]] = []
+    document = first_line = number = 0
+
+    def close() -> None:
+        if rows:
+            tags = _iob2([tag for _, tag in rows])
+            sentences.append(Sentence(tuple(t for t, _ in rows), tags, document, first_line))
+            rows.clear()
+
+    for number, line in _lines(path):
+        columns = line.split()
+        if not columns:
+            close()
+        elif columns[0] == "-DOCSTART-":
+            close()
+            document += 1
+        else:
+            tag = columns[-1]
+            if len(columns) < 2 or not (tag == "O" or (tag[:2] in ("B-", "I-") and len(tag) > 2)):
+                raise DataError.at(
+                    path, number, f"got {line!r}", "a token and a tag: O, B-LABEL or I-LABEL"
+                )
+            first_line = first_line if rows else number
+            rows.append((columns[0], tag))
+    close()
+    if not sentences:
+        raise DataError.at(path, number, "the file holds no sentence", "CoNLL columns")
+    return sentences
+
+
+def join_sentences(sentences: Sequence[Sentence]) -> TokenExample:
+    """One text of sentences, all words joined by single spaces."""
+    spans: list[tuple[int, int, str]] = []
+    position = 0
+    for sentence in sentences:
+        for token, tag in zip(sentence.tokens, sentence.tags, strict=True):
+            end = position + len(token)
+            if tag[:2] == "B-":
+                spans.append((position, end, tag[2:]))
+            elif tag[:2] == "I-":
+                spans[-1] = (spans[-1][0], end, tag[2:])
+            position = end + 1
+    return TokenExample(" ".join(t for s in sentences for t in s.tokens), tuple(spans))
+
+
+def read_classified(
+    path: str | Path, text: str = "text", label: str = "label"
+) -> list[TextExample]:
+    """Examples of a JSONL or CSV file. A list of labels makes a multi-label example."""
+    rows = _csv_rows(path) if _suffix(path) == ".csv" else read_jsonl(path)
+    examples = []
+    for number, row in rows:
+        if not isinstance(row.get(text), str) or row.get(label) in (None, ""):
+            raise DataError.at(path, number, f"got {row!r:.120}", f"a string {text!r} and a {label!r}")
+        value = row[label]
+        labels = value if isinstance(value, list) else [value]
+        examples.append(TextExample(row[text], tuple(str(one) for one in labels)))
+    if not examples:
+        raise DataError.at(path, 0, "the file holds no example", f"rows with {text!r} and {label!r}")
+    return examples
+
+
+def read_jsonl(path: str | Path) -> Iterator[tuple[int, dict[str, Any]]]:
+    """Line numbers and objects."""
+    for number, line in _lines(path):
+        if not line.strip():
+            continue
+        try:
+            row = json.loads(line)
+        except ValueError as error:
+            raise DataError.at(path, number, f"not JSON ({error})", "one JSON object a line") from None
+        if not isinstance(row, dict):
+            raise DataError.at(path, number, f"got {line[:80]!r}", "one JSON object a line")
+        yield number, row
+
+
+def read_squad(path: str | Path) -> list[QAExample]:
+    """Questions of a SQuAD 1.1 or 2.0 file.
+
+    Answers whose offset does not hold their text are refused.
+    """
+    try:
+        articles = json.loads("\n".join(line for _, line in _lines(path)))["data"]
+        return [
+            _squad_example(path, article.get("title", ""), paragraph["context"], qa)
+            for article in articles
+            for paragraph in article["paragraphs"]
+            for qa in paragraph["qas"]
+        ]
+    except (ValueError, KeyError, TypeError) as error:
+        if isinstance(error, InputError):
+            raise
+        raise DataError.at(
+            path, "whole file", f"{type(error).__name__}: {error}", "the SQuAD layout data/paragraphs/qas"
+        ) from None
+
+
+def _squad_example(path: str | Path, title: str, context: str, qa: dict[str, Any]) -> QAExample:
+    answers = tuple((int(a["answer_start"]), str(a["text"])) for a in qa.get("answers", ()))
+    for start, text in answers:
+        if context[start : start + len(text)] != text:
+            raise DataError.at(
+                path,
+                f"question {qa['id']!r}",
+                f"characters {start}:{start + len(text)} are {context[start : start + len(text)]!r}",
+                f"the answer {text!r}",
+            )
+    return QAExample(qa["question"], context, answers, str(qa["id"]), title)
+
+
+def _lines(path: str | Path) -> Iterator[tuple[int, str]]:
+    """Line numbers from 1 and lines without their ends."""
+    opener = gzip.open if str(path).endswith(".gz") else open
+    number = 0
+    try:
+        with opener(path, "rt", encoding="utf-8-sig") as file:
+            for number, line in enumerate(file, 1):
+                yield number, line.rstrip("\r\n")
+    except UnicodeDecodeError as error:
+        raise DataError.at(path, number + 1, f"not UTF-8 ({error.reason})", "UTF-8 text") from None
+    except (FileNotFoundError, IsADirectoryError):
+        raise InputError(f"{path}: no such file") from None
+    except (EOFError, gzip.BadGzipFile) as error:
+        raise DataError.at(path, number + 1, str(error), "a whole gzip file") from None
+
+
+def _csv_rows(path: str | Path) -> Iterator[tuple[int, dict[str, Any]]]:
+    text = io.StringIO("\n".join(line for _, line in _lines(path)), newline="")
+    reader = csv.DictReader(text, strict=True)
+    try:
+        for row in reader:
+            if None in row or None in row.values():
+                raise DataError.at(
+                    path,
+                    reader.line_num,
+                    f"{len([v for v in row.values() if v is not None])} columns",
+                    f"the header's {len(reader.fieldnames or ())}",
+                )
+            yield reader.line_num, dict(row)
+    except csv.Error as error:
+        raise DataError.at(path, reader.line_num, str(error), "comma-separated values") from None
+
+
+def _suffix(path: str | Path) -> str:
+    name = str(path).removesuffix(".gz")
+    return Path(name).suffix.lower()
+
+
+def _iob2(tags: Sequence[str]) -> tuple[str, ...]:
+    fixed = []
+    before = "O"
+    for tag in tags:
+        opens = tag[:2] == "I-" and (before == "O" or before[2:] != tag[2:])
+        fixed.append(f"B-{tag[2:]}" if opens else tag)
+        before = tag
+    return tuple(fixed)

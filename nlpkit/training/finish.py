@@ -1,0 +1,104 @@
+"""From a trained model to a bundle."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from nlpkit.bundle import Manifest, write_bundle
+from nlpkit.engines import PluggedHead
+from nlpkit.engines.graph import bert_graph
+from nlpkit.heads import make_head
+from nlpkit.huggingface import arrays
+from nlpkit.pipeline import WindowSizes
+from nlpkit.training.model import MultiTaskModel
+from nlpkit.training.recipe import Recipe
+from nlpkit.weights import quantise
+
+STORAGES = ("int8", "float32")
+#: What a bundle keeps of the backbone's transformers config.
+CONFIG = (
+    "model_type",
+    "vocab_size",
+    "hidden_size",
+    "num_hidden_layers",
+    "num_attention_heads",
+    "intermediate_size",
+    "hidden_act",
+    "max_position_embeddings",
+    "type_vocab_size",
+    "layer_norm_eps",
+    "pad_token_id",
+)
+
+
+def save_bundle(
+    model: MultiTaskModel,
+    recipe: Recipe,
+    path: Path,
+    *,
+    tokenizer: str,
+    storage: str = "int8",
+    fitted: Mapping[str, Mapping[str, Any]] | None = None,
+    facts: Mapping[str, Any] | None = None,
+    extra: Mapping[str, str] | None = None,
+    overwrite: bool = False,
+) -> Path:
+    """Write the model as a bundle.
+
+    ``storage`` is how the backbone's matrices lie on disk; ``fitted`` replaces values of heads'
+    configs; ``facts`` are added to the training record.
+    """
+    config = {key: getattr(model.backbone.config, key) for key in CONFIG}
+    weights: Mapping[str, Any] = arrays(model.backbone)
+    if storage == "int8":
+        weights = quantise(weights)
+    sizes = WindowSizes()
+    manifest = Manifest(
+        name=recipe.name,
+        version=recipe.version,
+        config=config,
+        shape_types=recipe.word_shape_types,
+        window=sizes.size,
+        overlap=sizes.overlap,
+        pair_window=sizes.pair_size,
+        pair_overlap=sizes.pair_overlap,
+        heads={},
+        files={},
+        training={
+            "recipe": recipe.name,
+            "seed": recipe.seed,
+            "backbone": recipe.backbone,
+            "tasks": {task.name: {"epochs": task.epochs} for task in recipe.tasks},
+            **(facts or {}),
+        },
+    )
+    return write_bundle(
+        path,
+        manifest,
+        tokenizer=tokenizer,
+        weights=weights,
+        heads=plugged_heads(model, fitted or {}),
+        graph=bert_graph(config, int8_words=storage == "int8"),
+        extra=extra,
+        overwrite=overwrite,
+    )
+
+
+def plugged_heads(
+    model: MultiTaskModel, fitted: Mapping[str, Mapping[str, Any]]
+) -> dict[str, PluggedHead]:
+    """The trained heads with their parameters as numpy arrays."""
+    return {
+        name: PluggedHead(
+            make_head(head.kind, {**head.config(), **fitted.get(name, {})}),
+            {
+                key: np.ascontiguousarray(value.detach().float().cpu().numpy())
+                for key, value in model.parameters_of(name).items()
+            },
+        )
+        for name, head in model.heads.items()
+    }

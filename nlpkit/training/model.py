@@ -1,0 +1,70 @@
+"""The backbone with its heads as one torch module."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor, nn
+from transformers import PreTrainedModel
+
+from nlpkit.engines.torch import run_backbone
+from nlpkit.heads import Head
+from nlpkit.text import N_SHAPES, Batch
+
+
+class MultiTaskModel(nn.Module):
+    """One transformers encoder, many heads. Parameters of a head are named ``<head>/<name>``."""
+
+    def __init__(self, backbone: PreTrainedModel, heads: Mapping[str, Head], seed: int = 0) -> None:
+        super().__init__()
+        self.backbone = backbone
+        self.heads = dict(heads)
+        self.head_parameters = nn.ParameterDict()
+        generator = torch.Generator().manual_seed(seed)
+        width = backbone.config.hidden_size
+        for name, head in self.heads.items():
+            for parameter, shape in head.parameter_shapes(width).items():
+                self.head_parameters[f"{name}/{parameter}"] = nn.Parameter(
+                    _initial(head, parameter, shape, generator)
+                )
+
+    def hidden(self, batch: Batch) -> Tensor:
+        """*Shape:* (batch, length) to (batch, length, width)."""
+        return run_backbone(self.backbone, batch)
+
+    def logits(self, name: str, hidden: Tensor, batch: Batch) -> Tensor:
+        result: Tensor = self.heads[name].forward(hidden, batch, self.parameters_of(name))
+        return result
+
+    def parameters_of(self, name: str) -> dict[str, Tensor]:
+        prefix = f"{name}/"
+        return {
+            key.removeprefix(prefix): value
+            for key, value in self.head_parameters.items()
+            if key.startswith(prefix)
+        }
+
+
+def add_shape_types(backbone: PreTrainedModel) -> None:
+    """Give the token-type table a row for every (segment, word shape).
+
+    Each starts as the row of its segment, so the backbone computes what it did before.
+    """
+    table = backbone.embeddings.token_type_embeddings
+    old: Tensor = table.weight.data
+    rows = torch.cat([old[min(s, len(old) - 1)].repeat(N_SHAPES, 1) for s in (0, 1)])
+    fresh = nn.Embedding(2 * N_SHAPES, old.shape[1])
+    fresh.weight.data.copy_(rows)
+    backbone.embeddings.token_type_embeddings = fresh
+    backbone.config.type_vocab_size = 2 * N_SHAPES
+
+
+def _initial(
+    head: Head, parameter: str, shape: tuple[int, ...], generator: torch.Generator
+) -> Tensor:
+    if head.kind == "pooling":
+        return torch.eye(shape[0])
+    if len(shape) == 1 or parameter == "shape_weight":
+        return torch.zeros(shape)
+    return torch.empty(shape).normal_(0.0, 0.02, generator=generator)

@@ -1,0 +1,367 @@
+"""What ``nlpkit train`` does: a recipe to a bundle, a user's own data to a task pack."""
+
+from __future__ import annotations
+
+import dataclasses
+import random
+import tempfile
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from nlpkit.bundle import Bundle, read_bundle, write_pack
+from nlpkit.engines import PluggedHead
+from nlpkit.engines.torch import TorchEngine
+from nlpkit.errors import InputError, OutputExistsError, UnknownNameError
+from nlpkit.evaluation import evaluate_files
+from nlpkit.heads import Head, PoolingHead, SequenceHead, make_head
+from nlpkit.loading import load
+from nlpkit.pipeline import Pipeline
+from nlpkit.text import pad
+from nlpkit.training.examples import (
+    Example,
+    TextExample,
+    join_sentences,
+    read_classified,
+    read_conll,
+    read_squad,
+)
+from nlpkit.training.finish import plugged_heads, save_bundle
+from nlpkit.training.items import Item, make_items
+from nlpkit.training.recipe import Recipe, Task
+from nlpkit.training.trainer import Progress, Start, start_of, train
+from nlpkit.weights import dequantise
+
+TASKS = {
+    "classification": "sequence-classification",
+    "ner": "token-classification",
+    "qa": "question-answering",
+}
+TUNES = ("head", "lora", "full")
+#: LoRA (Hu et al. 2021): the rank of the updates and the matrices they change.
+LORA_RANK = 16
+LORA_TARGETS = ("query", "value", "attention.output.dense", "intermediate.dense")
+
+Report = Callable[[Progress], None]
+
+
+@dataclass(frozen=True, slots=True)
+class TrainedPack:
+    """Where the pack (or, with ``tune="full"``, the bundle) lies and how it does on --dev."""
+
+    path: Path
+    scores: dict[str, float]
+
+
+def train_recipe(
+    recipe: Recipe,
+    output: Path,
+    *,
+    device: str = "cpu",
+    checkpoint_minutes: float = 5.0,
+    storage: str = "int8",
+    overwrite: bool = False,
+    report: Report = lambda progress: None,
+) -> Path:
+    """Train a recipe's tasks together and write the bundle ``output``.
+
+    Checkpoints lie in ``<output>.training``; the same call resumes from them. Beside the bundle,
+    ``<output>.training/float32`` holds the same model with its weights unquantised.
+    """
+    if output.exists() and not overwrite:
+        raise OutputExistsError.of(output)
+    work = output.with_name(output.name + ".training")
+    start = start_of(recipe)
+    model = train(
+        recipe, work, start, device=device, checkpoint_minutes=checkpoint_minutes, report=report
+    )
+    save = {"tokenizer": start.encoder.to_str(), "facts": {"sources": sources(recipe)}}
+    draft = save_bundle(model.cpu(), recipe, work / "float32", storage="float32", overwrite=True, **save)
+    fitted = recipe.fit(load(str(draft))) if recipe.fit else {}
+    for path, how in ((work / "float32", "float32"), (output, storage)):
+        save_bundle(model, recipe, path, storage=how, fitted=fitted, overwrite=True, **save)
+    return output
+
+
+def sources(recipe: Recipe) -> list[dict[str, str]]:
+    """The recipe's data, each file once, with the tasks that read it."""
+    found: dict[str, dict[str, str]] = {}
+    for task in recipe.tasks:
+        for source in task.sources:
+            entry = found.setdefault(source.file, {**dataclasses.asdict(source), "tasks": ""})
+            entry["tasks"] = ", ".join(filter(None, (entry["tasks"], task.name)))
+    return list(found.values())
+
+
+def train_pack(
+    task: str,
+    name: str,
+    train_file: Path,
+    output: Path,
+    *,
+    dev_file: Path | None = None,
+    tune: str = "head",
+    model: str = "base-en",
+    epochs: int | None = None,
+    seed: int = 0,
+    text_column: str = "text",
+    label_column: str = "label",
+    multi_label: bool = False,
+    device: str = "cpu",
+    overwrite: bool = False,
+    report: Report = lambda progress: None,
+) -> TrainedPack:
+    """Train a head on a user's file and write it as a task pack for the bundle ``model``.
+
+    ``tune="head"`` learns from the frozen backbone's features, computed once; ``"lora"`` adds a
+    low-rank adapter; ``"full"`` changes the backbone and writes a bundle of its own.
+
+    Raises:
+        UnknownNameError: an unknown task or way to tune.
+        DataError: a line of a file that cannot be read, or labels that the head does not have.
+        OutputExistsError: the output exists and ``overwrite`` is not set.
+    """
+    if task not in TASKS:
+        raise UnknownNameError.of("kind of task", task, TASKS)
+    if tune not in TUNES:
+        raise UnknownNameError.of("way to tune", tune, TUNES)
+    if output.exists() and not overwrite:
+        raise OutputExistsError.of(output)
+    examples = _examples(task, train_file, text_column, label_column)
+    config = _head_config(task, examples, multi_label)
+    bundle = read_bundle(model)
+    epochs = epochs or {"head": 30, "lora": 5, "full": 3}[tune]
+    recipe = Recipe(
+        name=name,
+        description=f"{task} from {train_file.name}",
+        tasks=(
+            Task(
+                name=name,
+                kind=TASKS[task],
+                config=config,
+                examples=lambda rng: examples,
+                sources=(),
+                epochs=epochs,
+                keep_embedding=False,
+            ),
+        ),
+        backbone=bundle.manifest.id,
+        learning_rate=5e-4 if tune == "lora" else 1e-4,
+        word_shape_types=bundle.manifest.shape_types,
+        seed=seed,
+    )
+    facts = {
+        "data": {"train": train_file.name, "examples": len(examples), "dev": dev_file and dev_file.name},
+        "tune": tune,
+        "epochs": epochs,
+        "seed": seed,
+    }
+    if tune == "full":
+        return _full(recipe, bundle, output, dev_file, facts, device, overwrite, report)
+    adapter = None
+    if tune == "head":
+        plugged = fit_head(bundle, recipe.tasks[0], examples, seed, report)
+    else:
+        plugged, adapter = _lora(recipe, bundle, output, device, report)
+
+    def write(path: Path, scores: Mapping[str, float]) -> Path:
+        return write_pack(
+            path,
+            name,
+            backbone=bundle.manifest.id,
+            backbone_sha256=bundle.manifest.files["weights.safetensors"],
+            heads={name: plugged},
+            adapter=adapter,
+            training={**facts, "scores": dict(scores)},
+            overwrite=overwrite,
+        )
+
+    scores: dict[str, float] = {}
+    if dev_file is not None:
+        with tempfile.TemporaryDirectory() as folder:
+            kit = load(model)
+            if name in kit.tasks:
+                kit.remove(name)
+            kit.add(write(Path(folder) / "draft", {}))
+            scores = evaluate_files(kit, name, dev_file).scores
+    return TrainedPack(write(output, scores), scores)
+
+
+def fit_head(
+    bundle: Bundle, task: Task, examples: Sequence[Example], seed: int, report: Report
+) -> PluggedHead:
+    """A head trained on frozen features: the backbone reads each text once.
+
+    A classifier learns from pooled vectors (a row of length 1 pools to itself), the others from
+    hidden states kept in float16.
+    """
+    kit = load(str(bundle.path))
+    head = make_head(task.kind, task.config)
+    items = make_items(head, examples, kit.encoder, task.max_length)
+    features = _features(kit, head, items)
+    generator = torch.Generator().manual_seed(seed)
+    parameters = {
+        name: torch.zeros(shape)
+        if len(shape) == 1
+        else torch.empty(shape).normal_(0, 0.02, generator=generator)
+        for name, shape in head.parameter_shapes(kit.engine.width).items()
+    }
+    for value in parameters.values():
+        value.requires_grad_()
+    batches = _batches(items, 4096 if head.per_token else 64 * task.max_length, seed)
+    total = task.epochs * len(batches)
+    optimizer = torch.optim.AdamW(parameters.values(), lr=5e-3, weight_decay=0.01)
+    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda s: max(0.0, 1 - s / total))
+    rng = random.Random(seed)
+    step = 0
+    for _ in range(task.epochs):
+        rng.shuffle(batches)
+        for group in batches:
+            loss = _loss(head, parameters, [items[i] for i in group], [features[i] for i in group])
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+            schedule.step()
+            step += 1
+        report(Progress(step, total, {task.name: float(loss.detach())}, 0.0, 0.0))
+    return PluggedHead(head, {n: v.detach().numpy().copy() for n, v in parameters.items()})
+
+
+def _features(kit: Pipeline, head: Head, items: Sequence[Item]) -> list[NDArray[np.float16]]:
+    """Hidden states (length, width) of each item, or its pooled vector as (1, width)."""
+    probe: Head = PoolingHead(head.pooling) if isinstance(head, SequenceHead) else _Hidden()
+    plugged = {"": PluggedHead(probe, {})}
+    found: list[NDArray[np.float16]] = [np.zeros((0, 0), np.float16)] * len(items)
+    for group in _batches(items, kit.token_budget, 0):
+        batch = pad([items[i].row for i in group], kit.encoder.pad_id)
+        values = kit.engine.run(batch, plugged)[""]
+        for at, i in enumerate(group):
+            part = values[at, : len(items[i].row)] if values.ndim == 3 else values[at : at + 1]
+            found[i] = part.astype(np.float16)
+    return found
+
+
+class _Hidden(PoolingHead):
+    """Gives the hidden states themselves."""
+
+    per_token = True
+
+    def forward(self, hidden: Any, batch: Any, parameters: Any) -> Any:
+        return hidden
+
+
+def _loss(
+    head: Head,
+    parameters: Mapping[str, torch.Tensor],
+    items: Sequence[Item],
+    features: Sequence[NDArray[np.float16]],
+) -> torch.Tensor:
+    from nlpkit.engines.torch import to_torch
+    from nlpkit.training.trainer import stack_targets
+
+    batch = pad([item.row for item in items], 0)
+    length = max(len(f) for f in features)
+    hidden = np.zeros((len(items), length, features[0].shape[1]), dtype=np.float32)
+    for i, feature in enumerate(features):
+        hidden[i, : len(feature)] = feature
+    if length == 1 and not head.per_token:
+        ones = np.ones((len(items), 1), dtype=np.int64)
+        batch = dataclasses.replace(batch, ids=ones, mask=ones, types=ones, shapes=ones, owned=ones)
+    logits = head.forward(torch.from_numpy(hidden), to_torch(batch), parameters)
+    targets = stack_targets(head, [item.target for item in items], length)
+    loss: torch.Tensor = head.loss(logits, torch.from_numpy(targets))
+    return loss
+
+
+def _batches(items: Sequence[Item], token_budget: int, seed: int) -> list[list[int]]:
+    """Indices of items of like length, shuffled, within the budget."""
+    from nlpkit.text import batches
+
+    made = batches([len(item.row) for item in items], token_budget)
+    random.Random(seed).shuffle(made)
+    return made
+
+
+def _backbone(bundle: Bundle) -> Start:
+    engine = TorchEngine.from_weights(
+        dequantise(bundle.weights), bundle.manifest.config, "cpu", "fp32"
+    )
+    return Start(engine.backbone.train(), bundle.encoder)
+
+
+def _lora(
+    recipe: Recipe, bundle: Bundle, output: Path, device: str, report: Report
+) -> tuple[PluggedHead, dict[str, NDArray[Any]]]:
+    from peft import LoraConfig, get_peft_model
+
+    start = _backbone(bundle)
+    config = LoraConfig(
+        r=LORA_RANK, lora_alpha=2 * LORA_RANK, lora_dropout=0.05, target_modules=list(LORA_TARGETS)
+    )
+    torch.manual_seed(recipe.seed)
+    wrapped = get_peft_model(start.backbone, config)  # type: ignore[arg-type]
+    work = output.with_name(output.name + ".training")
+    model = train(recipe, work, Start(wrapped, start.encoder), device=device, report=report)  # type: ignore[arg-type]
+    adapter: dict[str, NDArray[Any]] = {}
+    for name, value in model.backbone.state_dict().items():
+        for part in ("lora_A", "lora_B"):
+            if f".{part}.default.weight" in name:
+                base = name.removeprefix("base_model.model.").split(f".{part}.")[0]
+                adapter[f"{base}.weight.{part}"] = value.detach().float().cpu().numpy()
+                adapter[f"{base}.weight.scaling"] = np.array(
+                    config.lora_alpha / config.r, dtype=np.float32
+                )
+    return plugged_heads(model, {})[recipe.tasks[0].name], adapter
+
+
+def _full(
+    recipe: Recipe,
+    bundle: Bundle,
+    output: Path,
+    dev_file: Path | None,
+    facts: dict[str, Any],
+    device: str,
+    overwrite: bool,
+    report: Report,
+) -> TrainedPack:
+    start = _backbone(bundle)
+    work = output.with_name(output.name + ".training")
+    model = train(recipe, work, start, device=device, report=report)
+    path = save_bundle(
+        model.cpu(),
+        recipe,
+        output,
+        tokenizer=start.encoder.to_str(),
+        facts=facts,
+        overwrite=overwrite,
+    )
+    name = recipe.tasks[0].name
+    scores = evaluate_files(load(str(path)), name, dev_file).scores if dev_file else {}
+    return TrainedPack(path, scores)
+
+
+def _examples(task: str, file: Path, text: str, label: str) -> Sequence[Example]:
+    if task == "classification":
+        return read_classified(file, text, label)
+    if task == "qa":
+        return read_squad(file)
+    return [join_sentences([sentence]) for sentence in read_conll(file)]
+
+
+def _head_config(task: str, examples: Sequence[Example], multi_label: bool) -> dict[str, Any]:
+    if task == "qa":
+        return {}
+    if task == "classification":
+        labels = sorted({x for e in examples if isinstance(e, TextExample) for x in e.labels})
+        if len(labels) < 2:
+            raise InputError(f"the training file knows only the label {labels}; expected two or more")
+        return {"labels": labels, "multi_label": multi_label}
+    types = sorted({label for e in examples for _, _, label in getattr(e, "spans", ())})
+    if not types:
+        raise InputError("the training file holds no entity; expected at least one B- tag")
+    return {"labels": ["O", *(f"{b}-{t}" for t in types for b in "BI")], "word_shape": True}

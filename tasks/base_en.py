@@ -1,0 +1,106 @@
+"""base-en: one backbone for ner, sentiment, topic, qa and the embedding.
+
+Data     That of the four recipes beside this file; to keep the embedding: Wikipedia paragraphs
+         (WikiText-2), biomedical abstracts (BC5CDR), contexts and questions of SQuAD, news, and
+         STS-B training sentences, all without their labels.
+Terms    See WEIGHTS-LICENSE beside the bundle: ner and topic learned from research-only text.
+How      Every step is a batch of one task. On all but QA, a term of weight 8 holds the pooled
+         vector (after a learned square matrix) near that of all-MiniLM-L6-v2 on the same tokens.
+         Word shapes enter the backbone as token types; classes are read from [CLS], which the
+         mean-pooled embedding hardly feels.
+Run      nlpkit train base_en --output base-en-1
+Score    see the bundle's card
+"""
+
+from __future__ import annotations
+
+import gzip
+import random
+import re
+from collections.abc import Sequence
+
+from nlpkit.training.examples import PlainText, join_sentences, read_conll, read_jsonl, read_squad
+from nlpkit.training.recipe import Recipe, Source, Task, load_recipe_module
+
+ner, sentiment, topic, qa = (load_recipe_module(n) for n in ("ner", "sentiment", "topic", "qa"))
+
+WIKITEXT = Source(
+    file="wikitext2/valid.txt.gz",
+    name="WikiText-2, validation part",
+    licence="CC BY-SA 3.0",
+    address="https://github.com/pytorch/examples",
+    sha256="3cdd8cb5bb349a05840c7c3bef9578d90d64df77e27e0c25c033ba9342757ee3",
+)
+ABSTRACTS = Source(
+    file="bc5cdr/train.conll.gz",
+    name="BC5CDR, training part",
+    licence="CC BY 4.0",
+    address="https://github.com/cambridgeltl/MTL-Bioinformatics-2016",
+    sha256="b9214c4039634f39c682bc6278b3c603bbf4350a8e83626c46f3059388f5878a",
+)
+STSB = Source(
+    file="stsb/train.jsonl.gz",
+    name="STS-B, training part",
+    licence="CC BY-SA 4.0",
+    address="https://github.com/PhilipMay/stsb-multi-mt",
+    sha256="bb9f588d772e9c64149f157e009f91da16a21fe0e75ad7d5f81469291461deb2",
+)
+
+
+def varied_texts(rng: random.Random) -> Sequence[PlainText]:
+    """About 9,000 texts of all lengths and subjects."""
+    squad = read_squad(qa.SOURCES[0].path())
+    contexts = list(dict.fromkeys(example.context for example in squad))
+    sentences = [row["sentence1"] for _, row in read_jsonl(STSB.path())]
+    texts = [
+        *paragraphs(),
+        *abstracts(rng),
+        *rng.sample(contexts, 1200),
+        *rng.sample([example.question for example in squad], 3000),
+        *rng.sample(sentences, 2500),
+    ]
+    return [PlainText(text) for text in texts]
+
+
+def paragraphs() -> list[str]:
+    """WikiText paragraphs with their tokenisation marks undone."""
+    with gzip.open(WIKITEXT.path(), "rt", encoding="utf-8") as file:
+        lines = [line.strip() for line in file]
+    found = [line for line in lines if len(line) > 200]
+    return [re.sub(r" @(.)@ ", r"\1", line).replace("<unk>", "it") for line in found]
+
+
+def abstracts(rng: random.Random) -> list[str]:
+    """Runs of four to nine neighbouring sentences."""
+    sentences = read_conll(ABSTRACTS.path())
+    runs = []
+    start = 0
+    while start < len(sentences):
+        n = rng.randint(4, 9)
+        runs.append(join_sentences(sentences[start : start + n]).text)
+        start += n
+    return runs
+
+
+def embedding_task(epochs: int = 1) -> Task:
+    return Task(
+        name="embedding",
+        kind="pooling",
+        config={"pooling": "mean", "projection": True},
+        examples=varied_texts,
+        sources=(WIKITEXT, ABSTRACTS, STSB, qa.SOURCES[0]),
+        epochs=epochs,
+        max_length=256,
+        batch_tokens=2048,
+        expected={"stsb test, Spearman": 0.81, "scifact test, nDCG@10": 0.62},
+    )
+
+
+def recipe() -> Recipe:
+    return Recipe(
+        name="base-en",
+        description="Entities, sentiment, topic, answers and embeddings for English",
+        tasks=(ner.task(5), sentiment.task(), topic.task(), qa.task(), embedding_task()),
+        keep_embedding=8.0,
+        fit=qa.fit,
+    )
