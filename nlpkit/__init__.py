@@ -44,7 +44,7 @@ __all__ = [
 
 
 def load(name: str = "base-en", device: str = "auto", precision: str = "auto") -> Pipeline:
-    """A pipeline from a bundle's name or folder, a transformers checkpoint's folder, or a hub id."""
+    """A pipeline by a bundle's name or folder, a transformers checkpoint's folder, or a hub id."""
     from nlpkit.loading import load as load_pipeline
 
     return load_pipeline(name, device, precision)

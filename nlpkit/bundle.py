@@ -33,7 +33,7 @@ from safetensors.numpy import save as save_tensors
 from tokenizers import Tokenizer
 
 from nlpkit.engines import PluggedHead
-from nlpkit.errors import BundleError, OutputExistsError, UnknownNameError
+from nlpkit.errors import BundleError, NlpkitError, OutputExistsError, UnknownNameError
 from nlpkit.heads import make_head
 from nlpkit.text import TextEncoder
 
@@ -57,6 +57,7 @@ class Manifest:
     pair_overlap: int
     heads: dict[str, dict[str, Any]]
     files: dict[str, str]
+    storage: str = "float32"  #: how the backbone's matrices lie on disk: float32 or int8
     training: dict[str, Any] = field(default_factory=dict)
 
     @property
@@ -92,7 +93,8 @@ class Pack:
 def bundles() -> dict[str, Path]:
     """The bundles inside the package, by id, and by name for the newest version of each."""
     found: dict[str, Path] = {}
-    paths = [path.parent for path in FOLDER.glob("*/bundle.json")]
+    paths = [path.parent for path in FOLDER.glob("*-*/bundle.json")]
+    paths = [path for path in paths if path.name.rpartition("-")[2].isdecimal()]
     for path in sorted(paths, key=lambda p: int(p.name.rpartition("-")[2])):
         found[path.name] = path
         found[path.name.rpartition("-")[0]] = path
@@ -109,7 +111,9 @@ def read_bundle(name_or_path: str | Path) -> Bundle:
     """
     path = bundles().get(str(name_or_path), Path(name_or_path))
     if not path.is_dir():
-        raise UnknownNameError.of("bundle", str(name_or_path), bundles(), "Or give a bundle's folder.")
+        raise UnknownNameError.of(
+            "bundle", str(name_or_path), bundles(), "Or give a bundle's folder."
+        )
     text, manifest = _read_manifest(path)
     content = {name: _checked(path, name, digest) for name, digest in manifest.files.items()}
     required = {"tokenizer.json", "weights.safetensors", "heads.safetensors", "model.onnx"}
@@ -132,7 +136,7 @@ def read_bundle(name_or_path: str | Path) -> Bundle:
         sha256=hashlib.sha256(text).hexdigest(),
         encoder=encoder,
         weights=_tensors(path / "weights.safetensors", content["weights.safetensors"]),
-        heads=_plug(path, manifest.heads, parameters, int(config["hidden_size"])),
+        heads=_plug(path / "bundle.json", manifest.heads, parameters, int(config["hidden_size"])),
         graph=content["model.onnx"],
     )
 
@@ -148,7 +152,7 @@ def write_bundle(
     extra: Mapping[str, str] | None = None,
     overwrite: bool = False,
 ) -> Path:
-    """Write a bundle's folder, complete or not at all; its manifest's heads and files are filled in."""
+    """Write a bundle's folder, complete or not at all; fills in the manifest's heads and files."""
     content = {
         "tokenizer.json": tokenizer.encode(),
         "weights.safetensors": _packed(weights),
@@ -165,6 +169,7 @@ def write_bundle(
         "overlap": manifest.overlap,
         "pair_window": manifest.pair_window,
         "pair_overlap": manifest.pair_overlap,
+        "storage": manifest.storage,
         "heads": _described(heads),
         "training": manifest.training,
     }
@@ -174,7 +179,8 @@ def write_bundle(
 def read_pack(path: str | Path, width: int) -> Pack:
     """Read a task pack for a backbone of this width; every file is checked."""
     path = Path(path)
-    record = _json(path / "pack.json", "a task pack")
+    file = path / "pack.json"
+    record = _json(file, "a task pack")
     try:
         content = {name: _checked(path, name, digest) for name, digest in record["files"].items()}
         parameters = _tensors(path / "heads.safetensors", content["heads.safetensors"])
@@ -184,11 +190,11 @@ def read_pack(path: str | Path, width: int) -> Pack:
             name=record["name"],
             backbone=record["backbone"],
             backbone_sha256=record["backbone_sha256"],
-            heads=_plug(path, record["heads"], parameters, width),
+            heads=_plug(file, record["heads"], parameters, width),
             adapter=None if adapter is None else _tensors(path / "adapter.safetensors", adapter),
         )
     except KeyError as error:
-        raise BundleError(f"{path / 'pack.json'} lacks {error}; the pack is not whole") from None
+        raise BundleError(f"{file} lacks {error}; the pack is not whole: get it again") from None
 
 
 def write_pack(
@@ -224,10 +230,12 @@ def write_pack(
 def _read_manifest(path: Path) -> tuple[bytes, Manifest]:
     record = _json(path / "bundle.json", "a bundle")
     try:
-        fields = {k: v for k, v in record.items() if k != "format"}
+        fields = {k: v for k, v in record.items() if k not in ("format", "sha256")}
         manifest = Manifest(**fields)
     except TypeError as error:
-        raise BundleError(f"{path / 'bundle.json'}: {error}; the bundle is not whole") from None
+        raise BundleError(
+            f"{path / 'bundle.json'}: {error}; the bundle is not whole: get it again"
+        ) from None
     return (path / "bundle.json").read_bytes(), manifest
 
 
@@ -235,7 +243,9 @@ def _json(file: Path, what: str) -> dict[str, Any]:
     try:
         record = json.loads(file.read_text(encoding="utf-8"))
     except FileNotFoundError:
-        raise BundleError(f"{file} is missing: {file.parent} is not {what}") from None
+        raise BundleError(
+            f"{file} is missing: {file.parent} is not {what}, or not a whole one: get it again"
+        ) from None
     except ValueError as error:
         raise BundleError(f"{file} is not JSON ({error}): get {what} again") from None
     if not isinstance(record, dict) or record.get("format") != FORMAT:
@@ -244,7 +254,16 @@ def _json(file: Path, what: str) -> dict[str, Any]:
             f"{file} is of format {got}, this nlpkit reads format {FORMAT}: "
             "install the nlpkit-bert version that wrote it, or get a newer bundle"
         )
+    # Bundles written before this line was have no hash of their own; everything else in them has.
+    if record.get("sha256", _own_hash(record)) != _own_hash(record):
+        raise BundleError(f"{file} is altered: it does not match its own SHA-256; get {what} again")
     return record
+
+
+def _own_hash(record: Mapping[str, Any]) -> str:
+    """SHA-256 of a manifest's content, whatever its layout as text."""
+    rest = {key: value for key, value in record.items() if key != "sha256"}
+    return hashlib.sha256(json.dumps(rest, sort_keys=True).encode()).hexdigest()
 
 
 def _checked(path: Path, name: str, digest: str) -> bytes:
@@ -254,7 +273,9 @@ def _checked(path: Path, name: str, digest: str) -> bytes:
     try:
         content = file.read_bytes()
     except OSError as error:
-        raise BundleError(f"{file} cannot be read ({error.strerror}): get the folder again") from None
+        raise BundleError(
+            f"{file} cannot be read ({error.strerror}): get the folder again"
+        ) from None
     got = hashlib.sha256(content).hexdigest()
     if got != digest:
         raise BundleError(
@@ -272,11 +293,17 @@ def _tensors(file: Path, content: bytes) -> dict[str, NDArray[Any]]:
 
 
 def _plug(
-    path: Path, heads: Mapping[str, Mapping[str, Any]], parameters: Arrays, width: int
+    file: Path, heads: Mapping[str, Mapping[str, Any]], parameters: Arrays, width: int
 ) -> dict[str, PluggedHead]:
     plugged: dict[str, PluggedHead] = {}
     for name, record in heads.items():
-        head = make_head(record["kind"], record["config"])
+        try:
+            head = make_head(record["kind"], record["config"])
+        except (NlpkitError, KeyError, TypeError) as error:
+            raise BundleError(
+                f"{file}: head {name!r} cannot be made: {error}; "
+                "install what it needs, or a newer nlpkit-bert"
+            ) from error
         own = {
             key.removeprefix(f"{name}/"): value
             for key, value in parameters.items()
@@ -285,7 +312,9 @@ def _plug(
         expected = head.parameter_shapes(width)
         got = {key: value.shape for key, value in own.items()}
         if got != expected:
-            raise BundleError(f"{path}: head {name!r} has parameters {got}, expected {expected}")
+            raise BundleError(
+                f"{file}: head {name!r} has parameters {got}, expected {expected}; get it again"
+            )
         plugged[name] = PluggedHead(head, own)
     return plugged
 
@@ -317,6 +346,7 @@ def _write(
     if path.exists() and not overwrite:
         raise OutputExistsError.of(path)
     record["files"] = {name: hashlib.sha256(data).hexdigest() for name, data in content.items()}
+    record["sha256"] = _own_hash(record)
     draft = path.with_name(path.name + ".draft")
     shutil.rmtree(draft, ignore_errors=True)
     draft.mkdir(parents=True)
@@ -327,6 +357,7 @@ def _write(
     (draft / manifest).write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
     if path.exists():
         old = path.with_name(path.name + ".old")
+        shutil.rmtree(old, ignore_errors=True)
         path.rename(old)
         draft.rename(path)
         shutil.rmtree(old)

@@ -14,8 +14,9 @@ from typing import Any
 
 from nlpkit.errors import DISTRIBUTION, InputError, OutputExistsError
 from nlpkit.evaluation import Report
+from nlpkit.readers import Source
 from nlpkit.suites import SUITES
-from nlpkit.training.recipe import Recipe, Source
+from nlpkit.training.recipe import Recipe
 
 #: The precision that the shipped one is compared with.
 REFERENCE = "fp32"

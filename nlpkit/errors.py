@@ -6,8 +6,8 @@
     ├── UnknownNameError      a task, head, engine or recipe nobody has registered
     ├── DataError             a bad line in a data file: file, line, what was expected
     ├── BundleError           a bundle or task pack that is missing, altered or does not fit
-    ├── MissingExtraError     an optional dependency is absent: carries the pip command (also an ImportError)
-    ├── OutputExistsError     a file that is kept unless the caller says overwrite (also a FileExistsError)
+    ├── MissingExtraError     an optional dependency is absent; carries the pip command (an ImportError)
+    ├── OutputExistsError     a file that is kept unless told to overwrite (a FileExistsError)
     └── TrainingError         a training that cannot go on
 
 Anything else that escapes from nlpkit is a bug.
@@ -75,7 +75,9 @@ class OutputExistsError(NlpkitError, FileExistsError):
 
     @classmethod
     def of(cls, path: str | Path) -> OutputExistsError:
-        return cls(f"{path} exists and is kept; choose another name, or pass overwrite (--overwrite)")
+        return cls(
+            f"{path} exists and is kept; choose another name, or pass overwrite (--overwrite)"
+        )
 
 
 class TrainingError(NlpkitError):

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from nlpkit.errors import DISTRIBUTION, DataError, InputError
+from nlpkit.readers import read_classified, read_conll, read_jsonl, read_squad
 from nlpkit.scoring import (
     Kit,
     Measured,
@@ -28,7 +29,6 @@ from nlpkit.scoring import (
     silent,
 )
 from nlpkit.suites import SUITES, Suite, find_suite
-from nlpkit.training.examples import read_classified, read_conll, read_jsonl, read_squad
 
 __all__ = [
     "SUITES",

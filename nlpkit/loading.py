@@ -71,6 +71,7 @@ def _from_bundle(bundle: Bundle, choice: Choice) -> Pipeline:
         bundle.heads,
         name=manifest.id,
         backbone_sha256=manifest.files["weights.safetensors"],
+        storage=manifest.storage,
         sizes=WindowSizes(
             manifest.window, manifest.overlap, manifest.pair_window, manifest.pair_overlap
         ),

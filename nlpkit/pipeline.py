@@ -1,6 +1,6 @@
 """The pipeline: texts in, results out, one backbone pass for every head.
 
-    texts -> TextEncoder (windows) -> Engine.run (backbone, then each head's logits) -> decode
+texts -> TextEncoder (windows) -> Engine.run (backbone, then each head's logits) -> decode
 """
 
 from __future__ import annotations
@@ -8,10 +8,9 @@ from __future__ import annotations
 import threading
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from itertools import islice
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, TypeVar, overload
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -87,12 +86,14 @@ class Pipeline:
         *,
         name: str = "unnamed",
         backbone_sha256: str = "",
+        storage: str = "float32",
         sizes: WindowSizes | None = None,
         token_budget: int = TOKEN_BUDGET,
         adapted: Callable[[Mapping[str, NDArray[Any]]], Engine] | None = None,
     ) -> None:
         self.name = name
         self.backbone_sha256 = backbone_sha256
+        self.storage = storage
         self.encoder = encoder
         self.engine = engine
         self.sizes = sizes or WindowSizes()
@@ -107,6 +108,12 @@ class Pipeline:
         )
 
     @property
+    def precision(self) -> str:
+        """How numbers are kept: that of the engine's arithmetic, and of the weights if they differ."""
+        weights = "" if self.storage == "float32" else f"{self.storage} weights, "
+        return weights + self.engine.precision
+
+    @property
     def tasks(self) -> dict[str, str]:
         """The names of the heads and their kinds."""
         return {name: plugged.head.kind for name, plugged in self._heads.items()}
@@ -119,17 +126,11 @@ class Pipeline:
         """
         found = self._heads.get(task)
         if found is None:
-            raise UnknownNameError.of("task", task, self._heads, "Add a task pack with kit.add(path).")
+            raise UnknownNameError.of("task", task, self._heads, "kit.add(path) adds a task pack.")
         return found
 
     # -- the five answers ---------------------------------------------------------------------
 
-    @overload
-    def ner(self, texts: str, task: str = ...) -> list[Entity]: ...
-    @overload
-    def ner(self, texts: Sequence[str], task: str = ...) -> list[list[Entity]]: ...
-    @overload
-    def ner(self, texts: Iterable[str], task: str = ...) -> Any: ...
     def ner(self, texts: Any, task: str = "ner") -> Any:
         """Named entities, in order; ``text[e.start:e.end] == e.text``."""
         name = self._pick(task, TokenHead, "ner")
@@ -156,10 +157,6 @@ class Pipeline:
         name = self._pick("sentiment" if task is None else task, SequenceHead, "sentiment")
         return _shaped(texts, lambda t: (_results(o, name) for o in self._outcomes(t, [name])))
 
-    @overload
-    def embed(self, texts: str | Sequence[str]) -> Vectors: ...
-    @overload
-    def embed(self, texts: Iterable[str]) -> Any: ...
     def embed(self, texts: Any) -> Any:
         """Embeddings, float32, of unit length: (width,) for a text, (n, width) for a list.
 
@@ -181,7 +178,8 @@ class Pipeline:
         for name in names:
             if self.head(name).head.kind == SpanHead.kind:
                 raise InputError(f"task {name!r} answers questions; call answer(question, context)")
-        return _shaped(texts, lambda t: (self._analysis(o) for o in self._outcomes(t, [*names, ""])))
+        names = [*names, ""]
+        return _shaped(texts, lambda t: (self._analysis(o) for o in self._outcomes(t, names)))
 
     def answer(
         self,
@@ -282,9 +280,8 @@ class Pipeline:
         found = self.head(task).head
         if not isinstance(found, kind):
             same = [n for n, h in self._heads.items() if isinstance(h.head, kind)]
-            raise UnknownNameError.of(
-                f"{getattr(kind, 'kind', kind.__name__)} task", task, same, f"{task!r} is a {found.kind} head."
-            )
+            hint = f"{task!r} is a {found.kind} head."
+            raise UnknownNameError.of(f"{_kind_of(kind)} task", task, same, hint)
         return task
 
     def _single_text_tasks(self) -> list[str]:
@@ -292,15 +289,17 @@ class Pipeline:
         return [n for n, h in self._heads.items() if not isinstance(h.head, skipped)]
 
     def _analysis(self, outcome: Outcome) -> Analysis:
-        entities: list[Entity] = []
+        entities: list[Entity] | None = None
         labels: dict[str, list[Label]] = {}
         for name, value in outcome.values.items():
             plugged = self._heads.get(name)
             if plugged is not None and isinstance(plugged.head, TokenHead):
-                entities = entities or value if name != "ner" else value
+                entities = value if name == "ner" or entities is None else entities
             elif plugged is not None and isinstance(plugged.head, SequenceHead):
                 labels[name] = value
-        return Analysis(entities, labels, outcome.values[""], outcome.warnings, outcome.n_windows)
+        return Analysis(
+            entities or [], labels, outcome.values[""], outcome.warnings, outcome.n_windows
+        )
 
     def _zero_shot(self, texts: Any, labels: Sequence[str], template: str) -> Any:
         listed = isinstance(labels, Sequence) and not isinstance(labels, str | bytes)
@@ -325,19 +324,21 @@ class Pipeline:
 
     def _outcomes(self, texts: Iterable[str], names: Sequence[str]) -> Iterator[Outcome]:
         """Run heads (``""`` is the embedding) over texts, a chunk at a time, in order."""
-        heads = {name: self._heads[name] if name else self._pooling for name in names}
-        room = self.sizes.size - len(self.encoder.prefix) - len(self.encoder.suffix)
+        heads, passes = self._passes(names)
+        special = len(self.encoder.prefix) + len(self.encoder.suffix)
+        room = self.sizes.size - special
         warned = False
-        for chunk in _chunks(texts):
+        for chunk in _chunks(texts, len, CHUNK_TEXTS):
             encoded = self.encoder.encode(chunk)
             plan = [windows(len(e), room, self.sizes.overlap) if len(e) else [] for e in encoded]
 
             def row(i: int, window: Window, encoded: list[Encoded] = encoded) -> Row:
                 return self.encoder.row(encoded[i], window)
 
-            for reading, logits in self._read(heads, chunk, encoded, plan, row):
+            beside = [special] * len(chunk)
+            for reading, logits in self._read(passes, chunk, encoded, plan, beside, row):
                 values = {n: h.head.decode(logits[n], reading) for n, h in heads.items()}
-                notes = _notes(reading.encoded)
+                notes = _notes(reading.encoded.unknown)
                 if notes and not warned:
                     warned = True
                     warnings.warn(notes[0], UnknownTextWarning, stacklevel=4)
@@ -346,27 +347,30 @@ class Pipeline:
     def _answers(
         self, pairs: Iterable[tuple[str, str]], name: str, options: Mapping[str, Any]
     ) -> Iterator[list[Answer]]:
-        plugged = self._heads[name]
-        head = plugged.head
+        heads, passes = self._passes([name])
+        head = heads[name].head
         assert isinstance(head, SpanHead)
         encoder, sizes = self.encoder, self.sizes
-        specials = len(encoder.prefix) + len(encoder.middle) + len(encoder.suffix)
-        longest = min(encoder.max_length, 512) - specials - MIN_CONTEXT
-        pending = iter(pairs)
-        while chunk := list(islice(pending, CHUNK_TEXTS // 4)):
+        special = len(encoder.prefix) + len(encoder.middle) + len(encoder.suffix)
+        readable = min(encoder.max_length, 512)
+        least = min(MIN_CONTEXT, readable // 2)
+        longest = readable - special - least
+        done = 0
+        warned = False
+        for chunk in _chunks(pairs, lambda p: len(p[0]) + len(p[1]), CHUNK_TEXTS // 4):
             questions = encoder.encode([q for q, _ in chunk])
             contexts = encoder.encode([c for _, c in chunk])
             plan: list[list[Window]] = []
             for i, (question, context) in enumerate(zip(questions, contexts, strict=True)):
                 if len(question) > longest:
                     raise InputError(
-                        f"question {i} has {len(question)} tokens; expected at most {longest}: "
-                        "shorten it, or put the long text into the context"
+                        f"question {done + i} has {len(question)} tokens; expected at most "
+                        f"{longest}: shorten it, or put the long text into the context"
                     )
-                room = max(sizes.pair_size - specials - len(question), MIN_CONTEXT)
-                readable = len(question) and len(context)
+                room = max(sizes.pair_size - special - len(question), least)
                 overlap = min(sizes.pair_overlap, room // 2)
-                plan.append(windows(len(context), room, overlap) if readable else [])
+                whole = len(question) and len(context)
+                plan.append(windows(len(context), room, overlap) if whole else [])
 
             def row(
                 i: int, w: Window, q: list[Encoded] = questions, c: list[Encoded] = contexts
@@ -374,30 +378,41 @@ class Pipeline:
                 return encoder.pair_row(q[i], c[i], w)
 
             texts = [context for _, context in chunk]
-            for reading, logits in self._read({name: plugged}, texts, contexts, plan, row):
+            beside = [special + len(question) for question in questions]
+            read = self._read(passes, texts, contexts, plan, beside, row)
+            for question, (reading, logits) in zip(questions, read, strict=True):
+                answers = [Answer(None, None, None, 1.0)]
                 if reading.windows:
-                    yield head.decode(logits[name], reading, **options)
-                else:
-                    yield [Answer(None, None, None, 1.0)]
+                    answers = head.decode(logits[name], reading, **options)
+                notes = _notes(max(question.unknown, reading.encoded.unknown))
+                if notes and not warned:
+                    warned = True
+                    warnings.warn(notes[0], UnknownTextWarning, stacklevel=4)
+                yield [replace(answer, warnings=notes) for answer in answers] if notes else answers
+            done += len(chunk)
 
     def _read(
         self,
-        heads: Mapping[str, PluggedHead],
+        passes: Sequence[tuple[Engine, dict[str, PluggedHead]]],
         texts: Sequence[str],
         encoded: Sequence[Encoded],
         plan: Sequence[Sequence[Window]],
+        beside: Sequence[int],
         make_row: Callable[[int, Window], Row],
     ) -> Iterator[tuple[Reading, dict[str, list[Floats]]]]:
-        """Run every window of every text in batches of like length; what was read, by text."""
+        """Run every window of every text in batches of like length; what was read, by text.
+
+        ``beside`` counts the tokens that stand beside each text's windows in their rows.
+        """
+        heads = {name: plugged for _, group in passes for name, plugged in group.items()}
         rows = [(i, window) for i, cut in enumerate(plan) for window in cut]
         logits: list[dict[str, Floats]] = [{} for _ in rows]
         offsets, n_owned = [0] * len(rows), [0] * len(rows)
-        special = len(self.encoder.prefix) + len(self.encoder.suffix)
-        lengths = [window.last - window.first + special for _, window in rows]
+        lengths = [window.last - window.first + beside[i] for i, window in rows]
         for indices in batches(lengths, self.token_budget):
             made = [make_row(*rows[i]) for i in indices]
             batch = pad(made, self.encoder.pad_id)
-            for engine, group in self._passes(heads):
+            for engine, group in passes:
                 found = engine.run(batch, group)
                 for at, (i, row) in enumerate(zip(indices, made, strict=True)):
                     offsets[i], n_owned[i] = row.offset, int(row.owned.sum())
@@ -412,14 +427,20 @@ class Pipeline:
             first += len(cut)
 
     def _passes(
-        self, heads: Mapping[str, PluggedHead]
-    ) -> list[tuple[Engine, dict[str, PluggedHead]]]:
-        """The backbone passes that heads need: one for all, and one for each adapter."""
+        self, names: Sequence[str]
+    ) -> tuple[dict[str, PluggedHead], list[tuple[Engine, dict[str, PluggedHead]]]]:
+        """The heads and the backbone passes they need: one for all, and one for each adapter.
+
+        ``""`` names the embedding. Heads added or removed later don't touch a call that runs.
+        """
+        with self._lock:
+            heads = {name: self.head(name) if name else self._pooling for name in names}
+            engines = self._engines
         groups: dict[int, tuple[Engine, dict[str, PluggedHead]]] = {}
         for name, plugged in heads.items():
-            engine = self._engines.get(name, self.engine)
+            engine = engines.get(name, self.engine)
             groups.setdefault(id(engine), (engine, {}))[1][name] = plugged
-        return list(groups.values())
+        return heads, list(groups.values())
 
 
 # -- shapes of input and output ------------------------------------------------------------------
@@ -453,16 +474,16 @@ def _checked_pairs(pairs: Iterable[Any]) -> Iterator[tuple[str, str]]:
         yield question, context
 
 
-def _chunks(texts: Iterable[str]) -> Iterator[list[str]]:
-    """Lists of up to CHUNK_TEXTS texts or CHUNK_CHARACTERS characters (a longer one alone)."""
-    chunk: list[str] = []
+def _chunks(items: Iterable[T], length: Callable[[T], int], most: int) -> Iterator[list[T]]:
+    """Lists of up to ``most`` items or CHUNK_CHARACTERS characters (a longer one alone)."""
+    chunk: list[T] = []
     size = 0
-    for text in texts:
-        if chunk and (len(chunk) == CHUNK_TEXTS or size + len(text) > CHUNK_CHARACTERS):
+    for item in items:
+        if chunk and (len(chunk) == most or size + length(item) > CHUNK_CHARACTERS):
             yield chunk
             chunk, size = [], 0
-        chunk.append(text)
-        size += len(text)
+        chunk.append(item)
+        size += length(item)
     if chunk:
         yield chunk
 
@@ -472,13 +493,17 @@ def _results(outcome: Outcome, name: str) -> Any:
     return Results(value, outcome.warnings, outcome.n_windows) if isinstance(value, list) else value
 
 
-def _notes(encoded: Encoded) -> tuple[str, ...]:
-    if encoded.unknown <= UNKNOWN_SHARE:
+def _notes(unknown: float) -> tuple[str, ...]:
+    if unknown <= UNKNOWN_SHARE:
         return ()
     return (
-        f"{encoded.unknown:.0%} of a text's characters are unknown to the model's vocabulary: "
+        f"{unknown:.0%} of a text's characters are unknown to the model's vocabulary: "
         "its results mean little; load a backbone for its language",
     )
+
+
+def _kind_of(head: type) -> str:
+    return str(getattr(head, "kind", head.__name__))
 
 
 def _positive(name: str, value: Any) -> int:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 import numpy as np
 
 from nlpkit import metrics
-from nlpkit.training.examples import QAExample, Sentence
+from nlpkit.readers import QAExample, Sentence
 from nlpkit.types import Answer, Entity, Label
 
 if TYPE_CHECKING:
@@ -119,15 +119,17 @@ def score_classes(
 ) -> Measured:
     """Accuracy, macro recall and macro F1, the ``main`` one first.
 
-    A text without a result (it is empty) counts as wrong, with confidence 0.
+    A text without a result (it is empty) counts as wrong, with confidence 0. Means are over the
+    labels that occur, in the gold classes or among the predicted ones.
     """
     predicted = [result[0].name if result else "" for result in results]
     confidences = [result[0].score if result else 0.0 for result in results]
     correct = [g == p for g, p in zip(gold, predicted, strict=True)]
+    present = [label for label in labels if label in gold or label in predicted]
     scores = {
         "accuracy": metrics.accuracy(gold, predicted),
-        "macro_recall": metrics.macro_recall(gold, predicted, labels),
-        "macro_f1": metrics.macro_f1(gold, predicted, labels),
+        "macro_recall": metrics.macro_recall(gold, predicted, present),
+        "macro_f1": metrics.macro_f1(gold, predicted, present),
     }
     details = {
         "labels": list(labels),

@@ -20,6 +20,8 @@ def semantic_search(
     """
     import faiss
 
+    if not isinstance(queries, str) and not isinstance(queries, Sequence):
+        raise InputTypeError.of("queries", queries, "a string or a list of strings")
     if isinstance(texts, str) or not isinstance(texts, Sequence):
         raise InputTypeError.of("texts", texts, "a list of strings")
     if isinstance(k, bool) or not isinstance(k, int):

@@ -16,7 +16,8 @@ from pathlib import Path
 import numpy as np
 
 from nlpkit import metrics
-from nlpkit.errors import DataError, InputError
+from nlpkit.errors import DataError, InputError, UnknownNameError
+from nlpkit.readers import Source, read_classified, read_conll, read_jsonl, read_squad
 from nlpkit.scoring import (
     Kit,
     Measured,
@@ -28,9 +29,8 @@ from nlpkit.scoring import (
     score_answers,
     score_classes,
     score_entities,
+    silent,
 )
-from nlpkit.training.examples import read_classified, read_conll, read_jsonl, read_squad
-from nlpkit.training.recipe import Source
 from nlpkit.types import Answer, Label
 
 Measure = Callable[[Kit, Sequence[Path], int | None, Progress], Measured]
@@ -46,9 +46,7 @@ class Suite:
     measure: Measure
     higher_is_better: bool = True
 
-    def run(
-        self, kit: Kit, limit: int | None = None, progress: Progress | None = None
-    ) -> Measured:
+    def run(self, kit: Kit, limit: int | None = None, progress: Progress = silent) -> Measured:
         """Measure a pipeline, on the first ``limit`` examples for a quick look.
 
         Raises:
@@ -58,8 +56,18 @@ class Suite:
         if limit is not None and limit < 1:
             raise InputError(f"limit is {limit}; expected at least 1")
         files = [source.path() for source in self.sources]
-        return self.measure(kit, files, limit, progress or _silent)
+        return self.measure(kit, files, limit, progress)
 
+
+def find_suite(name: str) -> Suite:
+    """The suite of that name.
+
+    Raises:
+        UnknownNameError: no such suite; the message lists the known ones.
+    """
+    if name not in SUITES:
+        raise UnknownNameError.of("suite", name, SUITES)
+    return SUITES[name]
 
 
 # Entities ------------------------------------------------------------------------------------
@@ -238,9 +246,8 @@ def squad_v2(kit: Kit, files: Sequence[Path], limit: int | None, progress: Progr
     scores["f1_answerable"] = _mean_where(answerable, f1s["f1"])
     scores["f1_unanswerable"] = _mean_where([not answers for answers in answerable], f1s["f1"])
     details = {
-        "fitted_threshold": threshold,
-        "fitting_articles": titles[::2],
-        "held_out_articles": titles[1::2],
+        "fitted_log_odds": threshold,
+        "n_fitting": len(fitting),
         "n_held_out": sum(held_out),
     }
     return Measured(scores, len(questions), details)
@@ -274,7 +281,9 @@ STSB = Source(
     address="https://github.com/PhilipMay/stsb-multi-mt",
     sha256="81e674d774dad377f49e73d8c44742640b349f7f466a6ab3e6ed3055b3d914b4",
 )
-_SCIFACT_LICENCE = "not stated in the repository (SciFact: claims CC BY 4.0, abstracts CC BY-NC 2.0)"
+_SCIFACT_LICENCE = (
+    "not stated in the repository (SciFact: claims CC BY 4.0, abstracts CC BY-NC 2.0)"
+)
 SCIFACT = (
     Source(
         file="scifact/corpus.jsonl.gz",
@@ -349,12 +358,7 @@ def _read_judgments(path: Path) -> dict[str, dict[str, int]]:
     return judged
 
 
-# ---------------------------------------------------------------------------------------------
-
-
-def _silent(done: int, total: int) -> None:
-    pass
-
+# Registry ------------------------------------------------------------------------------------
 
 #: Every suite by its name.
 SUITES: dict[str, Suite] = {

@@ -8,6 +8,7 @@ can read is cut into overlapping windows; each token is *owned* by exactly one o
 
 from __future__ import annotations
 
+import re
 import unicodedata
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
@@ -139,18 +140,14 @@ class TextEncoder:
 
     def encode(self, texts: Sequence[str]) -> list[Encoded]:
         """Tokenise texts of any length, in order."""
-        pieces: list[str] = []
-        counts: list[int] = []
-        for text in texts:
-            cut = _pieces(text)
-            pieces += cut
-            counts.append(len(cut))
+        cut = [_pieces(text) for text in texts]
+        pieces = [piece for one in cut for piece in one]
         encodings = iter(
             self._tokenizer.encode_batch(
                 [_without_surrogates(piece) for piece in pieces], add_special_tokens=False
             )
         )
-        return [self._encoded(text, count, encodings) for text, count in zip(texts, counts, strict=True)]
+        return [self._encoded(*pair, encodings) for pair in zip(texts, cut, strict=True)]
 
     def row(self, encoded: Encoded, window: Window) -> Row:
         """The row for one window of a single text: prefix, tokens, suffix."""
@@ -173,7 +170,9 @@ class TextEncoder:
         tail_shapes = np.pad(context.shapes[part], (0, len(self.suffix)))
         types = np.concatenate([self._types(head_shapes, 0), self._types(tail_shapes, 1)])
         owned = np.zeros(len(ids), dtype=bool)
-        owned[offset + window.owned_first - window.first : offset + window.owned_last - window.first] = True
+        owned[
+            offset + window.owned_first - window.first : offset + window.owned_last - window.first
+        ] = True
         return Row(ids, types, np.concatenate([head_shapes, tail_shapes]), owned, offset)
 
     def _types(self, shapes: Ints, segment: int) -> Ints:
@@ -181,12 +180,12 @@ class TextEncoder:
             return shapes + segment * N_SHAPES
         return np.full(len(shapes), min(segment, max(self.n_types - 1, 0)), dtype=np.int64)
 
-    def _encoded(self, text: str, n_pieces: int, encodings: Iterator[Any]) -> Encoded:
+    def _encoded(self, text: str, pieces: Sequence[str], encodings: Iterator[Any]) -> Encoded:
         ids: list[int] = []
         offsets: list[tuple[int, int]] = []
         bases: list[tuple[int, int]] = []
         base = 0
-        for piece in _pieces(text) if n_pieces > 1 else [text][:n_pieces]:
+        for piece in pieces:
             encoding = next(encodings)
             ids += encoding.ids
             offsets += encoding.offsets
@@ -272,7 +271,9 @@ class _CharacterTable:
             for block in np.unique(blocks):
                 if not self.filled[block]:
                     first = int(block) << 8
-                    self.flags[first : first + 256] = [_flags(chr(c)) for c in range(first, first + 256)]
+                    self.flags[first : first + 256] = [
+                        _flags(chr(c)) for c in range(first, first + 256)
+                    ]
                     self.filled[block] = True
         return self.flags[codes]
 
@@ -310,6 +311,7 @@ def _stands_alone(code: int) -> bool:
 
 
 _TABLE = _CharacterTable()
+_SPACES = re.compile(r"\s")
 
 
 def _with_words(text: str, ids: Ints, bounds: Ints, unknown_id: int) -> Encoded:
@@ -368,12 +370,13 @@ def _shapes(flags: NDArray[np.uint8], starts: Ints, ends: Ints) -> Ints:
     """The shape of each word, from running counts of upper case, lower case, digits, letters."""
 
     def count(bit: int) -> Ints:
+        """Characters of each word with this flag; combining marks belong to their letters."""
         total = np.zeros(len(flags) + 1, dtype=np.int64)
-        np.cumsum((flags & bit) != 0, out=total[1:])
+        np.cumsum((flags & (bit | _MARK)) == bit, out=total[1:])
         return total[ends] - total[starts]
 
     upper, lower, digits, letters = count(_UPPER), count(_LOWER), count(_DIGIT), count(_WORD)
-    lengths = ends - starts
+    lengths = ends - starts - count(_MARK)
     opens = (flags[np.minimum(starts, len(flags) - 1)] & _UPPER) != 0
     shapes = np.zeros(len(starts), dtype=np.int64)
     shapes[letters == 0] = 6
@@ -394,10 +397,8 @@ def _pieces(text: str) -> list[str]:
     parts = []
     start = 0
     while start < len(text):
-        end = start + PIECE
-        if end < len(text):
-            while end < min(start + 2 * PIECE, len(text)) and not text[end].isspace():
-                end += 1
+        space = _SPACES.search(text, start + PIECE, start + 2 * PIECE)
+        end = space.start() if space else start + 2 * PIECE
         parts.append(text[start:end])
         start = end
     return parts
@@ -430,7 +431,9 @@ def _special_ids(tokenizer: Tokenizer) -> tuple[Ints, Ints, Ints]:
     ids = np.array(pair.ids, dtype=np.int64)
     inside = np.flatnonzero(~special)
     if len(inside) < 2 or special.all():
-        raise InputError("the tokenizer adds no special tokens; expected a BERT-family tokenizer.json")
+        raise InputError(
+            "the tokenizer adds no special tokens; expected a BERT-family tokenizer.json"
+        )
     gaps = np.flatnonzero(np.diff(inside) > 1)
     if len(gaps) != 1:
         raise InputError("the tokenizer does not separate the two texts of a pair")

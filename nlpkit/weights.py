@@ -18,17 +18,17 @@ from nlpkit.errors import BundleError
 Tensors = Mapping[str, NDArray[Any]]
 
 SCALE = ".scale"
-#: Matrices with fewer values than this stay in float32.
+#: Tables with fewer values than this stay in float32.
 SMALL = 500_000
 WORD_TABLE = "embeddings.word_embeddings.weight"
 
 
-def quantise(tensors: Tensors) -> dict[str, NDArray[Any]]:
-    """Large float matrices as int8 with a scale per row, rounded to nearest."""
+def quantise(tensors: Tensors, small: int = SMALL) -> dict[str, NDArray[Any]]:
+    """The layers' matrices, and tables from ``small`` values on, as int8 with a scale per row."""
     stored: dict[str, NDArray[Any]] = {}
     for name, value in tensors.items():
         value = np.asarray(value, dtype=np.float32)
-        if value.ndim != 2 or (value.size < SMALL and "encoder.layer" not in name):
+        if value.ndim != 2 or (value.size < small and "encoder.layer" not in name):
             stored[name] = value
             continue
         scale = _best_scale(value)
@@ -39,9 +39,7 @@ def quantise(tensors: Tensors) -> dict[str, NDArray[Any]]:
 
 def dequantise(stored: Tensors) -> dict[str, NDArray[np.float32]]:
     """All tensors in float32, under their plain names."""
-    return {
-        name: _plain(stored, name) for name in stored if not name.endswith(SCALE)
-    }
+    return {name: _plain(stored, name) for name in stored if not name.endswith(SCALE)}
 
 
 def _plain(stored: Tensors, name: str) -> NDArray[np.float32]:
@@ -52,7 +50,7 @@ def _plain(stored: Tensors, name: str) -> NDArray[np.float32]:
 
 
 def _best_scale(matrix: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Per row, the scale with the least squared error among the largest value's and smaller ones."""
+    """Per row, the scale of least squared error among that of the largest value and smaller ones."""
     peak = np.maximum(np.abs(matrix).max(axis=1, keepdims=True), 1e-8) / 127
     best, least = peak, np.full((len(matrix), 1), np.inf)
     for factor in (1.0, 0.95, 0.9, 0.85, 0.8):
@@ -61,7 +59,7 @@ def _best_scale(matrix: NDArray[np.float32]) -> NDArray[np.float32]:
         error = ((matrix - rounded) ** 2).sum(axis=1, keepdims=True)
         best = np.where(error < least, scale, best)
         least = np.minimum(error, least)
-    return best.astype(np.float32)
+    return np.asarray(best, dtype=np.float32)
 
 
 def graph_tensors(stored: Tensors, n_layers: int) -> dict[str, NDArray[Any]]:

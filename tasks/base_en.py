@@ -19,8 +19,8 @@ import random
 import re
 from collections.abc import Sequence
 
-from nlpkit.training.examples import PlainText, join_sentences, read_conll, read_jsonl, read_squad
-from nlpkit.training.recipe import Recipe, Source, Task, load_recipe_module
+from nlpkit.readers import PlainText, Source, join_sentences, read_conll, read_jsonl, read_squad
+from nlpkit.training.recipe import Recipe, Task, load_recipe_module
 
 ner, sentiment, topic, qa = (load_recipe_module(n) for n in ("ner", "sentiment", "topic", "qa"))
 

@@ -16,8 +16,8 @@ import random
 from collections.abc import Sequence
 from itertools import groupby
 
-from nlpkit.training.examples import TokenExample, join_sentences, read_conll
-from nlpkit.training.recipe import Recipe, Source, Task
+from nlpkit.readers import Sentence, Source, TokenExample, join_sentences, read_conll
+from nlpkit.training.recipe import Recipe, Task
 
 LABELS = ["O", *(f"{b}-{t}" for t in ("PER", "ORG", "LOC", "MISC") for b in "BI")]
 
@@ -37,7 +37,7 @@ def examples(rng: random.Random) -> Sequence[TokenExample]:
     made: list[TokenExample] = []
     for _, document in groupby(read_conll(TRAIN.path()), key=lambda s: s.document):
         together = rng.random() < 0.5
-        group = []
+        group: list[Sentence] = []
         words = 0
         for sentence in document:
             if group and (not together or words + len(sentence.tokens) > WINDOW_WORDS):

@@ -22,8 +22,8 @@ from nlpkit.engines import PluggedHead
 from nlpkit.heads import SpanHead
 from nlpkit.metrics import answer_f1, best_no_answer_threshold
 from nlpkit.pipeline import Pipeline
-from nlpkit.training.examples import QAExample, read_squad
-from nlpkit.training.recipe import Recipe, Source, Task
+from nlpkit.readers import QAExample, Source, read_squad
+from nlpkit.training.recipe import Recipe, Task
 from nlpkit.types import Answer
 
 _SHIFTS = "https://github.com/modestyachts/squadshifts-website"
@@ -102,7 +102,9 @@ def fit(kit: Pipeline) -> dict[str, dict[str, Any]]:
     )
     answers = margins.answer([(e.question, e.context) for e in chosen])
     leads = [answer.score for answer in answers]
-    quoted = [answer_f1(a.text, [t for _, t in e.answers]) for a, e in zip(answers, chosen, strict=True)]
+    quoted = [
+        answer_f1(a.text, [t for _, t in e.answers]) for a, e in zip(answers, chosen, strict=True)
+    ]
     threshold, _ = best_no_answer_threshold(leads, quoted, [bool(e.answers) for e in chosen])
     return {"qa": {"threshold": round(max(threshold, min(leads) - 1), 4)}}
 

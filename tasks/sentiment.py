@@ -15,8 +15,8 @@ from __future__ import annotations
 import random
 from collections.abc import Sequence
 
-from nlpkit.training.examples import TextExample, read_classified
-from nlpkit.training.recipe import Recipe, Source, Task
+from nlpkit.readers import Source, TextExample, read_classified
+from nlpkit.training.recipe import Recipe, Task
 
 LABELS = ["negative", "neutral", "positive"]
 SST5 = {"0": "negative", "1": "negative", "2": "neutral", "3": "positive", "4": "positive"}

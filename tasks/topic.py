@@ -15,8 +15,8 @@ import random
 import re
 from collections.abc import Sequence
 
-from nlpkit.training.examples import TextExample, read_classified
-from nlpkit.training.recipe import Recipe, Source, Task
+from nlpkit.readers import Source, TextExample, read_classified
+from nlpkit.training.recipe import Recipe, Task
 
 LABELS = ["World", "Sports", "Business", "Sci/Tech"]
 

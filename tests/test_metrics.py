@@ -90,7 +90,8 @@ def test_unequal_lengths_are_refused() -> None:
 
 
 def test_no_entities_score_zero() -> None:
-    for gold in ([], [[]], [["O"]]):
+    nothing: list[list[list[str]]] = [[], [[]], [["O"]]]
+    for gold in nothing:
         scores = metrics.entity_scores(gold, gold)
         assert (scores.micro.precision, scores.micro.recall, scores.micro.f1) == (0, 0, 0)
         assert scores.per_class == {}

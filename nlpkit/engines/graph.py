@@ -111,9 +111,7 @@ class _GraphBuilder:
 
     def constant(self, name: str, values: list[int]) -> str:
         name = f"{name}_{len(self.initializers)}"
-        self.initializers.append(
-            helper.make_tensor(name, TensorProto.INT64, [len(values)], values)
-        )
+        self.initializers.append(helper.make_tensor(name, TensorProto.INT64, [len(values)], values))
         return name
 
     def weight(self, name: str, kind: int = TensorProto.FLOAT) -> str:

@@ -48,10 +48,11 @@ class OnnxEngine:
 
     def run(self, batch: Batch, heads: Mapping[str, PluggedHead]) -> dict[str, Floats]:
         hidden = self.hidden(batch)
-        return {
+        logits = {
             name: plugged.head.forward(hidden, batch, plugged.parameters)
             for name, plugged in heads.items()
         }
+        return {name: np.asarray(value, dtype=np.float32) for name, value in logits.items()}
 
     def hidden(self, batch: Batch) -> NDArray[np.float32]:
         """*Shape:* (batch, length) to (batch, length, width)."""

@@ -8,7 +8,7 @@ from weakref import WeakKeyDictionary
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from transformers import AutoConfig, AutoModel, PreTrainedModel
 
 from nlpkit.engines import PluggedHead
@@ -35,7 +35,8 @@ class TorchEngine:
         self.device = device
         self.precision = precision
         self.width = int(backbone.config.hidden_size)
-        self.backbone = backbone.to(device=device, dtype=_DTYPES[precision]).eval()
+        nn.Module.to(backbone, device=device, dtype=_DTYPES[precision])
+        self.backbone = backbone.eval()
         self._parameters: WeakKeyDictionary[PluggedHead, dict[str, Tensor]] = WeakKeyDictionary()
 
     @classmethod

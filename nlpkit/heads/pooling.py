@@ -61,7 +61,9 @@ class PoolingHead:
         if self.pooling == "max":
             vector = stacked.max(axis=0)
         else:
-            vector = np.average(stacked, axis=0, weights=np.asarray(reading.n_owned, dtype=np.float32))
+            vector = np.average(
+                stacked, axis=0, weights=np.asarray(reading.n_owned, dtype=np.float32)
+            )
         if self.normalize:
             vector = vector / max(float(np.linalg.norm(vector)), 1e-12)
         return np.asarray(vector, dtype=np.float32)

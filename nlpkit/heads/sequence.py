@@ -38,7 +38,7 @@ class SequenceHead:
         temperature: float = 1.0,
     ) -> None:
         self.labels = tuple(labels)
-        if len(set(self.labels)) != len(self.labels) or len(self.labels) < (1 if multi_label else 2):
+        if len(set(self.labels)) != len(self.labels) or len(self.labels) < 2 - multi_label:
             raise InputError(f"labels are {list(labels)}; expected at least two different names")
         if pooling not in ("mean", "cls", "max"):
             raise InputError(f"pooling is {pooling!r}; expected mean, cls or max")
@@ -80,7 +80,7 @@ class SequenceHead:
         return np.tanh(values) if isinstance(values, np.ndarray) else values.tanh()
 
     def loss(self, logits: Array, targets: Array) -> Array:
-        """Cross-entropy with (batch,) class numbers, or binary with (batch, n_labels) of 0 and 1."""
+        """Cross-entropy with (batch,) class numbers, or binary with (batch, n_labels) 0 and 1."""
         from torch.nn import functional
 
         if self.multi_label:
@@ -100,6 +100,6 @@ class SequenceHead:
         """Probabilities from logits of shape (..., n_labels)."""
         logits = np.asarray(logits / self.temperature, dtype=np.float32)
         if self.multi_label:
-            sigmoid: Floats = (1 + np.tanh(logits / 2)) / 2  # unlike 1 / (1 + exp(-x)), no overflow
-            return sigmoid
+            # Unlike 1 / (1 + exp(-x)), this does not overflow.
+            return np.asarray((1 + np.tanh(logits / 2)) / 2, dtype=np.float32)
         return softmax(logits)

@@ -46,7 +46,8 @@ class SpanHead:
 
         logits = logits.float()
         return (
-            cross_entropy(logits[..., 0], targets[:, 0]) + cross_entropy(logits[..., 1], targets[:, 1])
+            cross_entropy(logits[..., 0], targets[:, 0])
+            + cross_entropy(logits[..., 1], targets[:, 1])
         ) / 2
 
     def decode(
@@ -114,9 +115,7 @@ class SpanHead:
                 found[key] = max(score, found.get(key, -np.inf))
         return found
 
-    def _log_total(
-        self, logits: Sequence[Floats], reading: Reading, null: float | None
-    ) -> float:
+    def _log_total(self, logits: Sequence[Floats], reading: Reading, null: float | None) -> float:
         """Log of the summed weight of all starts times that of all ends, and of "no answer"."""
         bodies = [
             part[offset + w.owned_first - w.first : offset + w.owned_last - w.first]

@@ -68,6 +68,7 @@ def save_bundle(
         pair_overlap=sizes.pair_overlap,
         heads={},
         files={},
+        storage=storage,
         training={
             "recipe": recipe.name,
             "seed": recipe.seed,

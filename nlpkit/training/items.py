@@ -12,8 +12,8 @@ import numpy as np
 from nlpkit.errors import DataError
 from nlpkit.heads import Head
 from nlpkit.heads.token import IGNORE
+from nlpkit.readers import Example, PlainText, QAExample, TextExample, TokenExample
 from nlpkit.text import Encoded, Ints, Row, TextEncoder, Window, windows
-from nlpkit.training.examples import Example, PlainText, QAExample, TextExample, TokenExample
 
 #: Tokens that neighbouring windows of a long context share in training.
 OVERLAP = 96
@@ -59,7 +59,10 @@ def class_target(example: TextExample, head: Head) -> Any:
     unknown = set(example.labels) - set(head.labels)
     if unknown:
         raise DataError.at(
-            "labels", f"text {example.text[:40]!r}", f"{sorted(unknown)}", f"one of {list(head.labels)}"
+            "labels",
+            f"text {example.text[:40]!r}",
+            f"{sorted(unknown)}",
+            f"one of {list(head.labels)}",
         )
     if getattr(head, "multi_label", False):
         return np.array([label in example.labels for label in head.labels], dtype=np.float32)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -51,12 +52,12 @@ def add_shape_types(backbone: PreTrainedModel) -> None:
 
     Each starts as the row of its segment, so the backbone computes what it did before.
     """
-    table = backbone.embeddings.token_type_embeddings
-    old: Tensor = table.weight.data
+    embeddings: Any = backbone.embeddings
+    old: Tensor = embeddings.token_type_embeddings.weight.data
     rows = torch.cat([old[min(s, len(old) - 1)].repeat(N_SHAPES, 1) for s in (0, 1)])
     fresh = nn.Embedding(2 * N_SHAPES, old.shape[1])
     fresh.weight.data.copy_(rows)
-    backbone.embeddings.token_type_embeddings = fresh
+    embeddings.token_type_embeddings = fresh
     backbone.config.type_vocab_size = 2 * N_SHAPES
 
 

@@ -5,9 +5,7 @@ A recipe is a Python file with a function ``recipe()``; the project keeps its ow
 
 from __future__ import annotations
 
-import hashlib
 import importlib.util
-import os
 import random
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -16,47 +14,14 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from nlpkit.errors import DataError, InputError, UnknownNameError
-from nlpkit.training.examples import Example
+from nlpkit.errors import InputError, UnknownNameError
+from nlpkit.readers import Example, Source
 
 #: Shipped inside the wheel as ``nlpkit/recipes``; in a checkout they are the folder ``tasks``.
 TASK_FOLDERS = (
     Path(__file__).parents[1] / "recipes" / "tasks",
     Path(__file__).parents[2] / "tasks",
 )
-
-
-@dataclass(frozen=True, slots=True)
-class Source:
-    """A file of a public data set, looked for under the folder ``NLPKIT_DATA``."""
-
-    file: str
-    name: str
-    licence: str
-    address: str
-    sha256: str = ""
-
-    def path(self) -> Path:
-        """Where the file lies, its content checked.
-
-        Raises:
-            InputError: NLPKIT_DATA is unset or lacks the file; the message says where to get it.
-            DataError: the file is not the one the recipe was written for.
-        """
-        root = os.environ.get("NLPKIT_DATA")
-        if not root:
-            raise InputError(
-                f"the data set {self.name} is needed: set NLPKIT_DATA to a folder that holds "
-                f"{self.file} (from {self.address}; licence: {self.licence})"
-            )
-        path = Path(root) / self.file
-        if not path.is_file():
-            raise InputError(
-                f"{path} is missing: get {self.name} from {self.address} (licence: {self.licence})"
-            )
-        if self.sha256 and _sha256(path) != self.sha256:
-            raise DataError.at(path, "whole file", f"SHA-256 {_sha256(path)}", self.sha256)
-        return path
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,7 +75,9 @@ def load_recipe(name_or_path: str | Path) -> Recipe:
     module = load_recipe_module(name_or_path)
     recipe = module.recipe()
     if not isinstance(recipe, Recipe):
-        raise InputError(f"{name_or_path}: recipe() gave {type(recipe).__name__}, expected a Recipe")
+        raise InputError(
+            f"{name_or_path}: recipe() gave {type(recipe).__name__}, expected a Recipe"
+        )
     return recipe
 
 
@@ -128,15 +95,10 @@ def load_recipe_module(name_or_path: str | Path) -> ModuleType:
     if not path.is_file():
         raise InputError(f"{path}: no such recipe file")
     spec = importlib.util.spec_from_file_location(f"nlpkit_recipe_{path.stem}", path)
-    assert spec is not None and spec.loader is not None
+    assert spec is not None
+    assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     if not hasattr(module, "recipe"):
         raise InputError(f"{path} has no function recipe()")
     return module
-
-
-@cache
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

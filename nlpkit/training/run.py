@@ -22,8 +22,7 @@ from nlpkit.evaluation import evaluate_files
 from nlpkit.heads import Head, PoolingHead, SequenceHead, make_head
 from nlpkit.loading import load
 from nlpkit.pipeline import Pipeline
-from nlpkit.text import pad
-from nlpkit.training.examples import (
+from nlpkit.readers import (
     Example,
     TextExample,
     join_sentences,
@@ -31,6 +30,7 @@ from nlpkit.training.examples import (
     read_conll,
     read_squad,
 )
+from nlpkit.text import pad
 from nlpkit.training.finish import plugged_heads, save_bundle
 from nlpkit.training.items import Item, make_items
 from nlpkit.training.recipe import Recipe, Task
@@ -80,12 +80,25 @@ def train_recipe(
     model = train(
         recipe, work, start, device=device, checkpoint_minutes=checkpoint_minutes, report=report
     )
-    save = {"tokenizer": start.encoder.to_str(), "facts": {"sources": sources(recipe)}}
-    draft = save_bundle(model.cpu(), recipe, work / "float32", storage="float32", overwrite=True, **save)
-    fitted = recipe.fit(load(str(draft))) if recipe.fit else {}
-    for path, how in ((work / "float32", "float32"), (output, storage)):
-        save_bundle(model, recipe, path, storage=how, fitted=fitted, overwrite=True, **save)
-    return output
+    fitted: Mapping[str, Mapping[str, Any]] = {}
+
+    def save(path: Path, how: str) -> Path:
+        return save_bundle(
+            model.cpu(),
+            recipe,
+            path,
+            tokenizer=start.encoder.to_str(),
+            storage=how,
+            fitted=fitted,
+            facts={"sources": sources(recipe)},
+            overwrite=True,
+        )
+
+    reference = save(work / "float32", "float32")
+    if recipe.fit:
+        fitted = recipe.fit(load(str(reference)))
+        save(reference, "float32")
+    return save(output, storage)
 
 
 def sources(recipe: Recipe) -> list[dict[str, str]]:
@@ -135,7 +148,7 @@ def train_pack(
     examples = _examples(task, train_file, text_column, label_column)
     config = _head_config(task, examples, multi_label)
     bundle = read_bundle(model)
-    epochs = epochs or {"head": 30, "lora": 5, "full": 3}[tune]
+    epochs = epochs or {"head": 30, "lora": 10, "full": 5}[tune]
     recipe = Recipe(
         name=name,
         description=f"{task} from {train_file.name}",
@@ -147,6 +160,7 @@ def train_pack(
                 examples=lambda rng: examples,
                 sources=(),
                 epochs=epochs,
+                batch_tokens=1024,
                 keep_embedding=False,
             ),
         ),
@@ -156,7 +170,7 @@ def train_pack(
         seed=seed,
     )
     facts = {
-        "data": {"train": train_file.name, "examples": len(examples), "dev": dev_file and dev_file.name},
+        "data": {"train": train_file.name, "examples": len(examples)},
         "tune": tune,
         "epochs": epochs,
         "seed": seed,
@@ -359,7 +373,7 @@ def _head_config(task: str, examples: Sequence[Example], multi_label: bool) -> d
     if task == "classification":
         labels = sorted({x for e in examples if isinstance(e, TextExample) for x in e.labels})
         if len(labels) < 2:
-            raise InputError(f"the training file knows only the label {labels}; expected two or more")
+            raise InputError(f"the training file has only the label {labels}; expected two or more")
         return {"labels": labels, "multi_label": multi_label}
     types = sorted({label for e in examples for _, _, label in getattr(e, "spans", ())})
     if not types:

@@ -23,7 +23,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from safetensors.torch import load_file, save_file
-from torch import Tensor
+from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from nlpkit.engines.torch import run_backbone, to_torch
@@ -96,7 +96,10 @@ def train(
     folder.mkdir(parents=True, exist_ok=True)
     heads = {task.name: make_head(task.kind, task.config) for task in recipe.tasks}
     model = MultiTaskModel(start.backbone, heads, recipe.seed).to(device)
-    teacher = load_backbone(recipe.backbone).to(device).eval() if recipe.keep_embedding else None
+    teacher = None
+    if recipe.keep_embedding:
+        teacher = load_backbone(recipe.backbone).eval()
+        nn.Module.to(teacher, device)
 
     steps = schedule(recipe, heads, start.encoder)
     run = _Run(recipe, model, teacher, folder, device, len(steps))
@@ -184,8 +187,10 @@ class _Run:
         """Forward, backward and update on one batch; the losses by name."""
         torch.manual_seed(self.recipe.seed * 1_000_003 + number)  # the same dropout after a resume
         task = self.tasks[step.task]
-        numpy_batch = pad([item.row for item in step.items], self.model.backbone.config.pad_token_id or 0)
-        batch = to_torch(numpy_batch, self.device)
+        padded = pad(
+            [item.row for item in step.items], self.model.backbone.config.pad_token_id or 0
+        )
+        batch = to_torch(padded, self.device)
         dtype = torch.bfloat16
         with torch.autocast(self.device.split(":")[0], dtype=dtype):
             hidden = self.model.hidden(batch)
@@ -220,7 +225,8 @@ class _Run:
     def _teacher_vectors(self, batch: Batch, dtype: torch.dtype) -> Tensor:
         """What the original backbone makes of the same tokens: the mean over all of them."""
         assert self.teacher is not None
-        plain = Batch(batch.ids, batch.mask, torch.zeros_like(batch.types), batch.shapes, batch.mask)
+        types = torch.zeros_like(batch.types)
+        plain = Batch(batch.ids, batch.mask, types, batch.shapes, batch.mask)
         with torch.no_grad(), torch.autocast(self.device.split(":")[0], dtype=dtype):
             hidden = run_backbone(self.teacher, plain).float()
         mask = batch.mask[:, :, None]
@@ -288,7 +294,8 @@ class _Run:
             parameter.data.copy_(tensors[f"model/{name}"])
             if f"exp_avg/{name}" in tensors:
                 self.optimizer.state[parameter] = {
-                    key: tensors[f"{key}/{name}"].clone() for key in ("step", "exp_avg", "exp_avg_sq")
+                    key: tensors[f"{key}/{name}"].clone()
+                    for key in ("step", "exp_avg", "exp_avg_sq")
                 }
 
     def log(self, step: int, losses: dict[str, float]) -> None:
@@ -302,7 +309,7 @@ def _trained(model: MultiTaskModel) -> list[tuple[str, Any]]:
 
 
 def _parameter_groups(recipe: Recipe, model: MultiTaskModel) -> list[dict[str, Any]]:
-    """The backbone (and the embedding's projection) learn slowly, heads fast; no decay on vectors."""
+    """Backbone and embedding projection learn slowly, heads fast; vectors do not decay."""
     groups: dict[tuple[bool, bool], list[Any]] = {}
     for name, parameter in _trained(model):
         pooling = any(

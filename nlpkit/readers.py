@@ -1,4 +1,4 @@
-"""Training and test examples, and readers for the file formats they come in.
+"""Examples for training and tests: where they come from, and readers for their formats.
 
 Every reader takes plain or gzip files in UTF-8 and raises :class:`DataError` with the file, the
 line and what was expected there.
@@ -8,14 +8,53 @@ from __future__ import annotations
 
 import csv
 import gzip
+import hashlib
 import io
 import json
+import os
+import zlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from nlpkit.errors import DataError, InputError
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """A file of a public data set, looked for under the folder ``NLPKIT_DATA``."""
+
+    file: str
+    name: str
+    licence: str
+    address: str
+    sha256: str = ""
+
+    def path(self) -> Path:
+        """Where the file lies, its content checked.
+
+        Raises:
+            InputError: NLPKIT_DATA is unset or lacks the file; the message says where to get it.
+            DataError: the file is not the one the recipe was written for.
+        """
+        root = os.environ.get("NLPKIT_DATA")
+        if not root:
+            raise InputError(
+                f"the data set {self.name} is needed: set NLPKIT_DATA to a folder that holds "
+                f"{self.file} (from {self.address}; licence: {self.licence})"
+            )
+        path = Path(root) / self.file
+        if not path.is_file():
+            raise InputError(
+                f"{path} is missing: get {self.name} from {self.address} (licence: {self.licence})"
+            )
+        if self.sha256:
+            with path.open("rb") as file:
+                got = hashlib.file_digest(file, "sha256").hexdigest()
+            if got != self.sha256:
+                raise DataError.at(path, "whole file", f"SHA-256 {got}", self.sha256)
+        return path
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,12 +164,18 @@ def read_classified(
     examples = []
     for number, row in rows:
         if not isinstance(row.get(text), str) or row.get(label) in (None, ""):
-            raise DataError.at(path, number, f"got {row!r:.120}", f"a string {text!r} and a {label!r}")
+            raise DataError.at(
+                path, number, f"got {row!r:.120}", f"a string {text!r} and a {label!r}"
+            )
         value = row[label]
         labels = value if isinstance(value, list) else [value]
+        if not all(isinstance(one, str | int) for one in labels):
+            raise DataError.at(path, number, f"the label {value!r}", "a name, or a list of names")
         examples.append(TextExample(row[text], tuple(str(one) for one in labels)))
     if not examples:
-        raise DataError.at(path, 0, "the file holds no example", f"rows with {text!r} and {label!r}")
+        raise DataError.at(
+            path, 0, "the file holds no example", f"rows with {text!r} and {label!r}"
+        )
     return examples
 
 
@@ -142,7 +187,9 @@ def read_jsonl(path: str | Path) -> Iterator[tuple[int, dict[str, Any]]]:
         try:
             row = json.loads(line)
         except ValueError as error:
-            raise DataError.at(path, number, f"not JSON ({error})", "one JSON object a line") from None
+            raise DataError.at(
+                path, number, f"not JSON ({error})", "one JSON object a line"
+            ) from None
         if not isinstance(row, dict):
             raise DataError.at(path, number, f"got {line[:80]!r}", "one JSON object a line")
         yield number, row
@@ -161,15 +208,20 @@ def read_squad(path: str | Path) -> list[QAExample]:
             for paragraph in article["paragraphs"]
             for qa in paragraph["qas"]
         ]
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
         if isinstance(error, InputError):
             raise
         raise DataError.at(
-            path, "whole file", f"{type(error).__name__}: {error}", "the SQuAD layout data/paragraphs/qas"
+            path,
+            "whole file",
+            f"{type(error).__name__}: {error}",
+            "the SQuAD layout data/paragraphs/qas",
         ) from None
 
 
 def _squad_example(path: str | Path, title: str, context: str, qa: dict[str, Any]) -> QAExample:
+    if not isinstance(qa["question"], str) or not isinstance(context, str):
+        raise DataError.at(path, f"question {qa['id']!r}", "no text", "a question and a context")
     answers = tuple((int(a["answer_start"]), str(a["text"])) for a in qa.get("answers", ()))
     for start, text in answers:
         if context[start : start + len(text)] != text:
@@ -194,7 +246,7 @@ def _lines(path: str | Path) -> Iterator[tuple[int, str]]:
         raise DataError.at(path, number + 1, f"not UTF-8 ({error.reason})", "UTF-8 text") from None
     except (FileNotFoundError, IsADirectoryError):
         raise InputError(f"{path}: no such file") from None
-    except (EOFError, gzip.BadGzipFile) as error:
+    except (EOFError, gzip.BadGzipFile, zlib.error) as error:
         raise DataError.at(path, number + 1, str(error), "a whole gzip file") from None
 
 

@@ -1,0 +1,454 @@
+"""Heads: one contract for all; decoding against brute force and worked examples."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import product
+from typing import Any, ClassVar
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
+
+from nlpkit.errors import InputError, UnknownNameError
+from nlpkit.heads import HEADS, Head, PoolingHead, Reading, SequenceHead, SpanHead, TokenHead, make_head
+from nlpkit.heads.base import Array, Floats, Parameters, linear
+from nlpkit.heads.span import _best_spans
+from nlpkit.pipeline import Pipeline
+from nlpkit.testing import HEAD_CHECKS, check_head
+from nlpkit.text import Batch, TextEncoder, Window, pad, windows
+from nlpkit.types import Answer, Entity
+
+LABELS = ("O", "B-PER", "I-PER", "B-LOC", "I-LOC")
+
+
+def reading_of(
+    encoder: TextEncoder, text: str, cut: Sequence[Window] | None = None, width: int = 32
+) -> Reading:
+    """What a head's decode is told of a text, read in these windows (by default one)."""
+    (encoded,) = encoder.encode([text])
+    cut = [Window(0, len(encoded), 0, len(encoded))] if cut is None else cut
+    rows = [encoder.row(encoded, window) for window in cut]
+    owned = [int(row.owned.sum()) for row in rows]
+    return Reading(text, encoded, cut, [row.offset for row in rows], owned, width)
+
+
+# -- the contract ----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "head",
+    [
+        TokenHead(LABELS),
+        TokenHead(LABELS, word_shape=True, temperature=2.0),
+        SequenceHead(["no", "yes"]),
+        SequenceHead(["a", "b", "c"], pooling="cls", dense=8, temperature=0.5),
+        SequenceHead(["a", "b"], pooling="max", dense=8, activation="relu"),
+        SequenceHead(["a", "b", "c"], multi_label=True),
+        SequenceHead(["only"], multi_label=True),
+        SpanHead(),
+        SpanHead(threshold=-3.0, temperature=1.7),
+        PoolingHead(),
+        PoolingHead("cls", projection=True),
+        PoolingHead("max", normalize=False),
+    ],
+    ids=lambda head: "-".join(str(v) for v in (head.kind, *head.config().values())),
+)
+def test_built_in_heads_keep_the_contract(head: Head) -> None:
+    check_head(head, width=16)
+
+
+def test_every_registered_kind_is_made_from_its_config() -> None:
+    assert set(HEADS) == {
+        "token-classification",
+        "sequence-classification",
+        "question-answering",
+        "pooling",
+    }
+    head = make_head("sequence-classification", {"labels": ["no", "yes"], "pooling": "max"})
+    assert head.config()["pooling"] == "max"
+
+
+def test_an_unknown_kind_lists_the_known_ones() -> None:
+    with pytest.raises(UnknownNameError, match="'relations'; known: pooling, question-answering"):
+        make_head("relations", {})
+
+
+class LengthHead:
+    """A head of somebody else's: its one number per text grows with the text."""
+
+    kind: ClassVar[str] = "length"
+    per_token: ClassVar[bool] = False
+    labels: tuple[str, ...] = ("length",)
+
+    def config(self) -> dict[str, Any]:
+        return {}
+
+    def parameter_shapes(self, width: int) -> dict[str, tuple[int, ...]]:
+        return {"weight": (1, width), "bias": (1,)}
+
+    def forward(self, hidden: Array, batch: Batch, parameters: Parameters) -> Array:
+        counts = batch.owned.sum(1)[:, None]
+        return linear(hidden[:, 0], parameters) + counts
+
+    def loss(self, logits: Array, targets: Array) -> Array:
+        return ((logits[:, 0] - targets) ** 2).mean()
+
+    def decode(self, logits: Sequence[Floats], reading: Reading) -> float:
+        return float(sum(part[0] for part in logits))
+
+
+def test_a_head_of_another_package_keeps_the_contract() -> None:
+    check_head(LengthHead())
+
+
+def _reads_the_padding(head: LengthHead, hidden: Array, batch: Batch, p: Parameters) -> Array:
+    return linear(hidden.mean(1), p)
+
+
+def _knows_its_neighbours(head: LengthHead, hidden: Array, batch: Batch, p: Parameters) -> Array:
+    return linear(hidden[:, 0], p) + hidden.shape[0]
+
+
+def _numpy_only(head: LengthHead, hidden: Array, batch: Batch, p: Parameters) -> Array:
+    return np.tanh(np.asarray(hidden[:, 0])) @ np.asarray(p["weight"]).T + np.asarray(p["bias"])
+
+
+def _flat(head: LengthHead, hidden: Array, batch: Batch, p: Parameters) -> Array:
+    return linear(hidden[:, 0], p)[:, 0]
+
+
+@pytest.mark.parametrize(
+    ("verb", "bad", "check"),
+    [
+        ("forward", _reads_the_padding, "rows alone"),
+        ("forward", _knows_its_neighbours, "rows alone"),
+        ("forward", _numpy_only, "torch"),
+        ("forward", _flat, "forward"),
+        ("loss", lambda head, logits, targets: (logits - targets) ** 2, "loss"),
+        ("loss", lambda head, logits, targets: -((logits[:, 0] - targets) ** 2).mean().abs(), "loss"),
+        ("decode", lambda head, logits, reading: np.random.default_rng().random(), "decode"),
+        ("decode", lambda head, logits, reading: Entity("x", "X", 0, 1, 0.5), "decode"),
+        ("decode", lambda head, logits, reading: logits[0][0], "empty text"),
+        ("config", lambda head: {"labels": ["a"]}, "config"),
+        ("config", lambda head: {"depth": {1, 2}}, "config"),
+        ("parameter_shapes", lambda head, width: {"a/b": (width,)}, "parameter_shapes"),
+        ("labels", ["length"], "parts"),
+    ],
+)
+def test_the_contract_bites(
+    monkeypatch: pytest.MonkeyPatch, verb: str, bad: Any, check: str
+) -> None:
+    """Each broken promise is caught by the check that is there for it."""
+    monkeypatch.setattr(LengthHead, verb, bad)
+    with pytest.raises(AssertionError, match=f"LengthHead \\(length\\), check '{check}': "):
+        check_head(LengthHead())
+    assert check in {"parts", *HEAD_CHECKS}
+
+
+def test_the_contract_names_what_is_missing() -> None:
+    with pytest.raises(AssertionError, match="check 'parts': it lacks kind, per_token, labels"):
+        check_head(object())  # type: ignore[arg-type]
+
+
+# -- token classification --------------------------------------------------------------------
+
+
+def legal(tags: Sequence[str]) -> bool:
+    before = ("O", *tags)
+    return all(tag[:2] != "I-" or last[2:] == tag[2:] for last, tag in zip(before, tags, strict=False))
+
+
+@given(
+    logits=hnp.arrays(
+        np.float32, st.tuples(st.integers(1, 4), st.just(5)), elements=st.floats(-5, 5, width=16)
+    )
+)
+def test_tags_are_the_best_legal_sequence(logits: Floats) -> None:
+    head = TokenHead(LABELS)
+    tags, probabilities = head.tag(logits)
+    assert legal([LABELS[tag] for tag in tags])
+    best = max(
+        sum(row[tag] for row, tag in zip(logits, sequence, strict=True))
+        for sequence in product(range(5), repeat=len(logits))
+        if legal([LABELS[tag] for tag in sequence])
+    )
+    assert logits[np.arange(len(tags)), tags].sum() == pytest.approx(best, abs=1e-4)
+    np.testing.assert_allclose(probabilities.sum(axis=1), 1, atol=1e-5)
+
+
+def token_logits(encoder: TextEncoder, text: str, tags: str, sure: float = 8.0) -> list[Floats]:
+    """Logits of one row that say these tags, one for each token ("." is O)."""
+    n_tokens = len(encoder.encode([text])[0])
+    named = [tag.replace(".", "O") for tag in tags.split()]
+    assert len(named) == n_tokens, f"{n_tokens} tokens"
+    logits = np.zeros((n_tokens + 2, len(LABELS)), dtype=np.float32)
+    logits[np.arange(n_tokens) + 1, [LABELS.index(tag) for tag in named]] = sure
+    return [logits]
+
+
+@pytest.mark.parametrize(
+    ("text", "tags", "found"),
+    [
+        ("Ada lived in London.", "B-PER . . B-LOC .", [("Ada", "PER"), ("London", "LOC")]),
+        ("Ada Lovelace", "B-PER I-PER", [("Ada Lovelace", "PER")]),
+        ("Ada Lovelace", "B-PER B-PER", [("Ada", "PER"), ("Lovelace", "PER")]),
+        ("Ada London", "B-PER B-LOC", [("Ada", "PER"), ("London", "LOC")]),
+        # I- cannot follow O nor another label: the likeliest legal tags open the entity.
+        ("Ada lived", "I-PER .", [("Ada", "PER")]),
+        ("Ada London", "B-PER I-LOC", [("Ada", "PER"), ("London", "LOC")]),
+        # "Paris" is one token, "Rio" three: a word is tagged by its first, and never split.
+        ("Rio Paris", "B-LOC . . B-LOC", [("Rio", "LOC"), ("Paris", "LOC")]),
+        ("Rio Paris", ". B-LOC I-LOC .", []),
+        # All between the first word and the last is the entity's, as the caller wrote it.
+        ("Ada\r\n  Lovelace", "B-PER I-PER", [("Ada\r\n  Lovelace", "PER")]),
+        ("Lo\u0301ndon\u0301 is", "B-LOC .", [("Lo\u0301ndon\u0301", "LOC")]),
+    ],
+)
+def test_entities(
+    encoder: TextEncoder, text: str, tags: str, found: list[tuple[str, str]]
+) -> None:
+    entities = TokenHead(LABELS).decode(token_logits(encoder, text, tags), reading_of(encoder, text))
+    assert [(entity.text, entity.label) for entity in entities] == found
+    for entity in entities:
+        assert text[entity.start : entity.end] == entity.text
+
+
+def test_an_entitys_score_is_its_words_mean_probability_of_the_label(encoder: TextEncoder) -> None:
+    text = "Ada Lovelace"
+    logits = token_logits(encoder, text, "B-PER I-PER", sure=2.0)
+    (entity,) = TokenHead(LABELS).decode(logits, reading_of(encoder, text))
+    # B-PER and I-PER together: (e^2 + 1) of (e^2 + 4).
+    assert entity.score == pytest.approx((np.exp(2) + 1) / (np.exp(2) + 4))
+    (warmer,) = TokenHead(LABELS, temperature=2.0).decode(logits, reading_of(encoder, text))
+    assert warmer.score == pytest.approx((np.exp(1) + 1) / (np.exp(1) + 4))
+
+
+def test_each_token_is_tagged_by_the_window_that_owns_it(encoder: TextEncoder) -> None:
+    text = "the city Ada Lovelace in the town"
+    cut = windows(7, 4, 2)
+    assert [(w.owned_first, w.owned_last) for w in cut] == [(0, 3), (3, 5), (5, 7)]
+    tags = [". . B-PER B-LOC", "B-LOC I-PER . B-LOC", ". . ."]
+    said = [[LABELS.index(tag.replace(".", "O")) for tag in line.split()] for line in tags]
+    logits = [np.eye(5, dtype=np.float32)[[0, *window, 0]] * 8 for window in said]
+    entities = TokenHead(LABELS).decode(logits, reading_of(encoder, text, cut))
+    assert [(e.text, e.label) for e in entities] == [("Ada Lovelace", "PER")]
+
+
+@pytest.mark.parametrize(
+    "labels", [["B-PER", "I-PER"], ["O", "PER"], ["O", "I-PER"], ["O", "B-X", "B-X"]]
+)
+def test_labels_that_are_not_iob2_are_refused(labels: list[str]) -> None:
+    with pytest.raises(InputError, match="expected IOB2"):
+        TokenHead(labels)
+
+
+# -- sequence classification -----------------------------------------------------------------
+
+
+def test_classes_are_ranked_by_probability(encoder: TextEncoder) -> None:
+    head = SequenceHead(["negative", "neutral", "positive"])
+    labels = head.decode([np.log(np.array([1, 2, 5], np.float32))], reading_of(encoder, "good"))
+    assert [label.name for label in labels] == ["positive", "neutral", "negative"]
+    assert [label.score for label in labels] == pytest.approx([0.625, 0.25, 0.125])
+
+
+def test_multi_label_scores_stand_each_on_its_own(encoder: TextEncoder) -> None:
+    head = SequenceHead(["a", "b", "c"], multi_label=True)
+    labels = head.decode([np.array([-1000, 0, 1000], np.float32)], reading_of(encoder, "good"))
+    assert [(label.name, label.score) for label in labels] == [("c", 1.0), ("b", 0.5), ("a", 0.0)]
+
+
+def test_windows_vote_by_the_tokens_they_own(encoder: TextEncoder) -> None:
+    text = "the old man lived in the city"
+    cut = windows(7, 5, 2)
+    reading = reading_of(encoder, text, cut)
+    assert list(reading.n_owned) == [4 + 2, 3 + 2]  # with [CLS] and [SEP]
+    logits = [np.array([3.0, 0.0], np.float32), np.array([0.0, 1.0], np.float32)]
+    labels = SequenceHead(["a", "b"]).decode(logits, reading)
+    mean_a, mean_b = 3.0 * 6 / 11, 1.0 * 5 / 11
+    assert labels[0].name == "a"
+    assert labels[0].score == pytest.approx(1 / (1 + np.exp(mean_b - mean_a)))
+
+
+@pytest.mark.parametrize(
+    "config",
+    [
+        {"labels": ["one"]},
+        {"labels": ["a", "a"]},
+        {"labels": ["a", "b"], "pooling": "sum"},
+        {"labels": ["a", "b"], "activation": "gelu"},
+    ],
+)
+def test_a_classifier_that_cannot_be_is_refused(config: dict[str, Any]) -> None:
+    with pytest.raises(InputError, match="expected"):
+        SequenceHead(**config)
+
+
+# -- span question answering -----------------------------------------------------------------
+
+numbers = st.integers(-5, 5)
+
+
+@given(
+    tokens=st.lists(st.tuples(numbers, numbers, st.booleans()), min_size=1, max_size=25),
+    n_best=st.integers(1, 6),
+    max_words=st.integers(1, 8),
+)
+def test_best_spans_are_those_of_brute_force(
+    tokens: list[tuple[int, int, bool]], n_best: int, max_words: int
+) -> None:
+    """Each token has a start score, an end score, and either opens a word or goes on with one."""
+    words = np.cumsum([opens for _, _, opens in tokens])
+    opens = np.append(True, words[1:] != words[:-1])
+    closes = np.append(opens[1:], True)
+    starts = np.where(opens, [float(s) for s, _, _ in tokens], -np.inf)
+    ends = np.where(closes, [float(e) for _, e, _ in tokens], -np.inf)
+    pairs = [
+        (float(starts[i] + ends[j]), i, j)
+        for i in range(len(tokens))
+        for j in range(i, len(tokens))
+        if opens[i] and closes[j] and words[j] - words[i] < max_words
+    ]
+    expected = sorted(pairs, key=lambda p: (-p[0], p[1], p[2]))[:n_best]
+    assert _best_spans(starts, ends, words, n_best, max_words) == expected
+
+
+def span_logits(reading: Reading, starts: dict[str, float], ends: dict[str, float]) -> list[Floats]:
+    """One array a window: 0 everywhere, but for these tokens and "null" (position 0)."""
+    encoded = reading.encoded
+    tokens = [reading.text[s:e] for s, e in zip(encoded.starts, encoded.ends, strict=True)]
+    logits = []
+    for window in reading.windows:
+        part = np.zeros((window.last - window.first + 2, 2), dtype=np.float32)
+        part[0] = starts.get("null", 0.0), ends.get("null", 0.0)
+        for i, token in enumerate(tokens[window.first : window.last]):
+            part[i + 1] = starts.get(token, 0.0), ends.get(token, 0.0)
+        logits.append(part)
+    return logits
+
+
+CONTEXT = "the old man lived in the river town"
+
+
+def answers_to(encoder: TextEncoder, head: SpanHead, **options: Any) -> list[Answer]:
+    reading = reading_of(encoder, CONTEXT)
+    scores = {"null": 3.0, "old": 4.0, "river": 3.0}, {"null": 2.0, "man": 2.0, "town": 1.0}
+    return head.decode(span_logits(reading, *scores), reading, **options)
+
+
+def test_the_answer_is_the_best_span(encoder: TextEncoder) -> None:
+    assert answers_to(encoder, SpanHead())[0].text == "old man"
+
+
+def test_n_best_answers_come_best_first(encoder: TextEncoder) -> None:
+    answers = answers_to(encoder, SpanHead(), n_best=4)
+    # 4 + 2, 4 + 1, 4 + 0 (the first such end), ...
+    assert [a.text for a in answers[:2]] == ["old man", "old man lived in the river town"]
+    assert [a.score for a in answers] == sorted((a.score for a in answers), reverse=True)
+    assert len({(a.start, a.end) for a in answers}) == 4
+    for answer in answers:
+        assert answer.text == CONTEXT[answer.start : answer.end]
+
+
+def test_an_answer_has_at_most_so_many_words(encoder: TextEncoder) -> None:
+    (answer,) = answers_to(encoder, SpanHead(), max_answer_length=1)
+    assert answer.text == "old"
+    assert answers_to(encoder, SpanHead(), max_answer_length=2)[0].text == "old man"
+
+
+@pytest.mark.parametrize(("threshold", "text"), [(-2.0, None), (-1.01, None), (-0.99, "old man")])
+def test_no_answer_wins_by_more_than_the_threshold(
+    encoder: TextEncoder, threshold: float, text: str | None
+) -> None:
+    """The best span scores 6, "no answer" 5: it leads by -1."""
+    (answer,) = answers_to(encoder, SpanHead(threshold))
+    assert (answer.text, bool(answer)) == (text, text is not None)
+    assert answers_to(encoder, SpanHead(threshold), no_answer=False)[0].text == "old man"
+
+
+def test_scores_are_shares_of_all_spans_and_of_no_answer(encoder: TextEncoder) -> None:
+    starts = np.exp([4.0, 3.0]).sum() + 6  # the other six tokens: e^0
+    ends = np.exp([2.0, 1.0]).sum() + 6
+    (answer,) = answers_to(encoder, SpanHead(), no_answer=False)
+    assert answer.score == pytest.approx(np.exp(6.0) / (starts * ends))
+    (answer,) = answers_to(encoder, SpanHead())
+    assert answer.score == pytest.approx(np.exp(6.0) / (starts * ends + np.exp(5.0)))
+    (nothing,) = answers_to(encoder, SpanHead(threshold=-2.0))
+    assert nothing.score == pytest.approx(np.exp(5.0) / (starts * ends + np.exp(5.0)))
+
+
+def test_over_windows_the_best_span_and_the_least_null_count(encoder: TextEncoder) -> None:
+    cut = windows(8, 4, 2)
+    reading = reading_of(encoder, CONTEXT, cut)
+    logits = span_logits(reading, {"old": 2.0, "river": 3.0}, {"man": 1.0, "town": 3.0})
+    for part, null in zip(logits, (9.0, 2.5, 8.0), strict=True):
+        part[0] = null, 0.0
+    (answer,) = SpanHead().decode(logits, reading)
+    assert (answer.text, answer.start) == ("river town", CONTEXT.index("river"))
+    assert not SpanHead(threshold=-4.0).decode(logits, reading)[0]  # 2.5 - 6 > -4
+    assert SpanHead(threshold=-3.0).decode(logits, reading)[0]
+
+
+def test_a_word_longer_than_every_window_still_has_answers(encoder: TextEncoder) -> None:
+    word = "zq" * 20
+    reading = reading_of(encoder, word, windows(40, 16, 4))
+    rng = np.random.default_rng(0)
+    logits = [rng.normal(size=(w.last - w.first + 2, 2)).astype(np.float32) for w in reading.windows]
+    (answer,) = SpanHead().decode(logits, reading, no_answer=False)
+    assert answer
+    assert word[answer.start : answer.end] == answer.text
+
+
+@pytest.mark.parametrize("options", [{"n_best": 0}, {"max_answer_length": 0}])
+def test_options_that_cannot_be_are_refused(encoder: TextEncoder, options: dict[str, int]) -> None:
+    with pytest.raises(InputError, match="at least 1"):
+        answers_to(encoder, SpanHead(), **options)
+
+
+# -- pooling ---------------------------------------------------------------------------------
+
+
+def hidden_of_long_text(kit: Pipeline, text: str) -> tuple[Batch, Floats]:
+    """The windows of a text as a batch, and the hidden states of each."""
+    (encoded,) = kit.encoder.encode([text])
+    cut = windows(len(encoded), kit.sizes.size - 2, kit.sizes.overlap)
+    assert len(cut) > 3
+    batch = pad([kit.encoder.row(encoded, window) for window in cut], kit.encoder.pad_id)
+    hidden: Floats = kit.engine.hidden(batch)  # type: ignore[attr-defined]
+    return batch, hidden
+
+
+LONG = "the old man of the city lived in London and built engines, " * 8
+
+
+def test_a_long_text_is_the_mean_over_all_its_tokens_each_counted_once(kit: Pipeline) -> None:
+    batch, hidden = hidden_of_long_text(kit, LONG)
+    owned = batch.owned == 1
+    n_tokens = len(kit.encoder.encode([LONG])[0])
+    assert owned.sum() == n_tokens + 2 * len(hidden)  # every window has a [CLS] and a [SEP]
+    mean = hidden[owned].mean(axis=0) @ kit.head("embedding").parameters["weight"].T
+    np.testing.assert_allclose(kit.embed(LONG), mean / np.linalg.norm(mean), atol=1e-5)
+
+
+@pytest.mark.parametrize("pooling", ["cls", "max"])
+def test_other_poolings_of_a_long_text(kit: Pipeline, pooling: str) -> None:
+    batch, hidden = hidden_of_long_text(kit, LONG)
+    owned = batch.owned == 1
+    if pooling == "max":
+        expected = hidden[owned].max(axis=0)
+    else:
+        expected = np.average(hidden[:, 0], axis=0, weights=owned.sum(axis=1))
+    head = PoolingHead(pooling, normalize=False)
+    parts = list(head.forward(hidden, batch, {}))
+    n_owned = owned.sum(axis=1).tolist()
+    (encoded,) = kit.encoder.encode([LONG])
+    reading = Reading(LONG, encoded, [], [], n_owned, 32)
+    np.testing.assert_allclose(head.decode(parts, reading), expected, atol=1e-5)
+
+
+def test_an_unknown_pooling_is_refused() -> None:
+    with pytest.raises(InputError, match="'sum'; expected mean, cls or max"):
+        PoolingHead("sum")
