@@ -57,8 +57,6 @@ class BundleFacts:
         recipe: Recipe,
         *,
         precision: str,
-        licence: str,
-        intended_use: str,
         files: Mapping[str, str],
     ) -> BundleFacts:
         """The facts of the bundle that a recipe made."""
@@ -69,8 +67,8 @@ class BundleFacts:
             backbone=recipe.backbone,
             seed=recipe.seed,
             precision=precision,
-            licence=licence,
-            intended_use=intended_use,
+            licence=recipe.licence,
+            intended_use=recipe.intended_use,
             tasks=tuple(
                 TaskFacts(task.name, task.kind, tuple(task.config.get("labels", ())), task.sources)
                 for task in recipe.tasks
@@ -129,8 +127,10 @@ def card_markdown(
     compared = compare(facts, reports)
     parts = [
         f"# {facts.id}",
-        f"{facts.description}. Made from {facts.backbone} with seed {facts.seed}; runs in "
-        f"{facts.precision}. {facts.licence}",
+        f"{facts.description}. Made from {facts.backbone} with seed {facts.seed}; shipped as "
+        f"{facts.precision}.",
+        "## Terms",
+        facts.licence,
         "## Intended use",
         facts.intended_use,
         "## Tasks",

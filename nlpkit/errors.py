@@ -6,7 +6,7 @@
     ├── UnknownNameError      a task, head, engine or recipe nobody has registered
     ├── DataError             a bad line in a data file: file, line, what was expected
     ├── BundleError           a bundle or task pack that is missing, altered or does not fit
-    ├── MissingExtraError     an optional dependency is absent; carries the pip command (an ImportError)
+    ├── MissingExtraError     an absent dependency, with the pip command (also an ImportError)
     ├── OutputExistsError     a file that is kept unless told to overwrite (a FileExistsError)
     └── TrainingError         a training that cannot go on
 

@@ -109,9 +109,8 @@ class Pipeline:
 
     @property
     def precision(self) -> str:
-        """How numbers are kept: that of the engine's arithmetic, and of the weights if they differ."""
-        weights = "" if self.storage == "float32" else f"{self.storage} weights, "
-        return weights + self.engine.precision
+        """That of the arithmetic, and of the stored weights where they differ."""
+        return precision_of(self.storage, self.engine.precision)
 
     @property
     def tasks(self) -> dict[str, str]:
@@ -441,6 +440,11 @@ class Pipeline:
             engine = engines.get(name, self.engine)
             groups.setdefault(id(engine), (engine, {}))[1][name] = plugged
         return heads, list(groups.values())
+
+
+def precision_of(storage: str, arithmetic: str) -> str:
+    """How a model's numbers are kept, in words: ``fp32``, or ``int8 weights, fp32``."""
+    return arithmetic if storage == "float32" else f"{storage} weights, {arithmetic}"
 
 
 # -- shapes of input and output ------------------------------------------------------------------

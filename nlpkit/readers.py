@@ -224,11 +224,12 @@ def _squad_example(path: str | Path, title: str, context: str, qa: dict[str, Any
         raise DataError.at(path, f"question {qa['id']!r}", "no text", "a question and a context")
     answers = tuple((int(a["answer_start"]), str(a["text"])) for a in qa.get("answers", ()))
     for start, text in answers:
-        if context[start : start + len(text)] != text:
+        there = context[start : start + len(text)]
+        if there != text:
             raise DataError.at(
                 path,
                 f"question {qa['id']!r}",
-                f"characters {start}:{start + len(text)} are {context[start : start + len(text)]!r}",
+                f"characters {start}:{start + len(text)} are {there!r}",
                 f"the answer {text!r}",
             )
     return QAExample(qa["question"], context, answers, str(qa["id"]), title)

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import csv
 import gzip
-import math
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -31,7 +30,7 @@ from nlpkit.scoring import (
     score_entities,
     silent,
 )
-from nlpkit.types import Answer, Label
+from nlpkit.types import Label
 
 Measure = Callable[[Kit, Sequence[Path], int | None, Progress], Measured]
 
@@ -211,61 +210,35 @@ def squad_v1(kit: Kit, files: Sequence[Path], limit: int | None, progress: Progr
 
 
 def squad_v2(kit: Kit, files: Sequence[Path], limit: int | None, progress: Progress) -> Measured:
-    """Every question is asked twice, with and without leave to give no answer.
+    """The default, beside always and never giving an answer.
 
-    The articles in even places of the sorted titles (0, 2, ...) are for fitting the no-answer
-    threshold; what it is worth shows on the others, the held-out ones.
+    The no-answer threshold of a bundle may be fitted on the articles in even places of the sorted
+    titles (0, 2, ...); what it is worth shows on the others, the held-out ones.
     """
     questions = read_squad(files[0])[:limit]
-    default = ask(kit, questions, lambda n, total: progress(n, 2 * total), no_answer=True)
-    forced = ask(kit, questions, lambda n, total: progress(total + n, 2 * total), no_answer=False)
+    default = ask(kit, questions, progress, no_answer=True)
+    unanswered = [i for i, answer in enumerate(default) if not answer]
+    always = list(default)
+    for i, answer in zip(
+        unanswered,
+        ask(kit, [questions[i] for i in unanswered], progress, no_answer=False),
+        strict=True,
+    ):
+        always[i] = answer
     titles = sorted({question.title for question in questions})
     held_out = [titles.index(question.title) % 2 == 1 for question in questions]
     answerable = [bool(question.answers) for question in questions]
-
-    forced_f1 = answer_f1s(questions, forced)
-    log_odds = [no_answer_log_odds(d, f) for d, f in zip(default, forced, strict=True)]
-    fitting = [i for i, held in enumerate(held_out) if not held]
-    threshold, _ = metrics.best_no_answer_threshold(
-        [log_odds[i] for i in fitting],
-        [forced_f1[i] for i in fitting],
-        [answerable[i] for i in fitting],
-    )
     f1s = {
         "f1": answer_f1s(questions, default),
-        "f1_always_answer": forced_f1,
+        "f1_always_answer": answer_f1s(questions, always),
         "f1_never_answer": [float(not answers) for answers in answerable],
-        "f1_fitted": [
-            float(not answers) if odds > threshold else f1
-            for odds, f1, answers in zip(log_odds, forced_f1, answerable, strict=True)
-        ],
     }
-    scores = score_answers(questions, default)
-    scores |= {name: mean(values) for name, values in f1s.items()}
+    scores = {name: mean(values) for name, values in f1s.items()}
     scores |= {f"{name}_held_out": _mean_where(held_out, values) for name, values in f1s.items()}
+    scores["em"] = score_answers(questions, default)["em"]
     scores["f1_answerable"] = _mean_where(answerable, f1s["f1"])
     scores["f1_unanswerable"] = _mean_where([not answers for answers in answerable], f1s["f1"])
-    details = {
-        "fitted_log_odds": threshold,
-        "n_fitting": len(fitting),
-        "n_held_out": sum(held_out),
-    }
-    return Measured(scores, len(questions), details)
-
-
-def no_answer_log_odds(default: Answer, forced: Answer) -> float:
-    """Log of how much likelier "no answer" is than the best quotation from the same context.
-
-    ``default`` was given with ``no_answer=True``: its score is a probability over all quotations
-    and "no answer". ``forced`` was given with ``no_answer=False``: its score is over quotations
-    alone. A span head quotes where the log odds are at most its threshold / temperature.
-    """
-    if not forced or forced.score <= 0:
-        return -math.inf if default else math.inf
-    nothing = 1 - default.score / forced.score if default else default.score
-    if nothing <= 0:
-        return -math.inf
-    return math.inf if nothing >= 1 else math.log(nothing / ((1 - nothing) * forced.score))
+    return Measured(scores, len(questions), {"held_out_articles": titles[1::2]})
 
 
 def _mean_where(chosen: Sequence[bool], values: Sequence[float]) -> float:

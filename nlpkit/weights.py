@@ -50,7 +50,7 @@ def _plain(stored: Tensors, name: str) -> NDArray[np.float32]:
 
 
 def _best_scale(matrix: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Per row, the scale of least squared error among that of the largest value and smaller ones."""
+    """Per row, the scale of least squared error: that of the largest value, or a smaller one."""
     peak = np.maximum(np.abs(matrix).max(axis=1, keepdims=True), 1e-8) / 127
     best, least = peak, np.full((len(matrix), 1), np.inf)
     for factor in (1.0, 0.95, 0.9, 0.85, 0.8):

@@ -96,11 +96,55 @@ def embedding_task(epochs: int = 1) -> Task:
     )
 
 
+LICENCE = """\
+Terms of the weights of base-en
+
+The backbone descends from all-MiniLM-L6-v2 (Apache-2.0, sentence-transformers). nlpkit's own work
+on these weights is under Apache-2.0 too. What the heads and the shared backbone learned from comes
+with terms of its own, which the user of the weights must heed:
+
+- ner: CoNLL-2003. Its Reuters text is under a research agreement with NIST: research and
+  evaluation only.
+- topic: AG News. The corpus is for non-commercial research use.
+- sentiment: SST-2 and SST-5 (no terms stated; MIT and Apache-2.0 repositories), SemEval-2017
+  tweets (Twitter's terms).
+- qa: SQuAD 1.1 and 2.0 (CC BY-SA 4.0), SQuADShifts (CC BY 4.0).
+- embedding: held near the original's, on texts of the above and of WikiText-2 (CC BY-SA 3.0),
+  BC5CDR (CC BY 4.0) and STS-B (CC BY-SA 4.0), without labels.
+
+All tasks shaped the one backbone. Where research-only terms do not suit, train a bundle of your own
+without those tasks: leave them out of tasks/base_en.py and run nlpkit train on it.
+None of the texts is part of this bundle."""
+
+INTENDED_USE = (
+    "English text: news, reviews, tweets, encyclopaedic and technical prose. Entities of persons, "
+    "organisations, locations and other names; sentiment of a sentence or short review; the topic "
+    "of a news item; quotations that answer a question on a passage; embeddings for search and "
+    "zero-shot labels. Not for decisions about people without a human reader."
+)
+
+KNOWN_FAILURES = (
+    "Other languages: the vocabulary is English and uncased; a warning is given where much of a "
+    "text is unknown to it.",
+    "Entities are those of newswire of 1996: products, dates, amounts and diseases are not among "
+    "them, and text in lower case throughout loses recall.",
+    "Sentiment reads the surface: irony, mixed reviews and long documents with a turn at the end "
+    "are often wrong; short phrases lean to positive or negative rather than neutral.",
+    "Topic knows the four classes of AG News and gives one of them to any text.",
+    "Questions that need counting, joining facts or knowledge from outside the passage get a "
+    "wrong quotation or none; a well-made trick question without an answer is often answered.",
+    "Zero-shot labels follow word meaning, not logic: negations and abstract labels fail.",
+)
+
+
 def recipe() -> Recipe:
     return Recipe(
         name="base-en",
         description="Entities, sentiment, topic, answers and embeddings for English",
         tasks=(ner.task(5), sentiment.task(), topic.task(), qa.task(), embedding_task()),
         keep_embedding=8.0,
+        licence=LICENCE,
+        intended_use=INTENDED_USE,
+        known_failures=KNOWN_FAILURES,
         fit=qa.fit,
     )

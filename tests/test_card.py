@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import math
 from dataclasses import replace
@@ -164,9 +165,8 @@ def test_facts_of_a_recipe() -> None:
     task = Task("ner", "token-classification", {"labels": ["O", "B-X"]}, lambda _: [], (NEWS,))
     pooling = Task("embedding", "pooling", {}, lambda _: [], ())
     recipe = Recipe("base-xx", "Entities", (task, pooling), backbone="b", version=3, seed=7)
-    facts = BundleFacts.of_recipe(
-        recipe, precision="int8", licence="Free.", intended_use="Tests.", files={}
-    )
+    recipe = dataclasses.replace(recipe, licence="Free.", intended_use="Tests.")
+    facts = BundleFacts.of_recipe(recipe, precision="int8", files={})
     assert (facts.id, facts.seed, facts.backbone) == ("base-xx-3", 7, "b")
     assert facts.tasks == (
         TaskFacts("ner", "token-classification", ("O", "B-X"), (NEWS,)),

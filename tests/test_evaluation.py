@@ -14,8 +14,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from nlpkit.engines import PluggedHead
 from nlpkit.errors import DataError, InputError, UnknownNameError
@@ -30,7 +28,6 @@ from nlpkit.evaluation import (
 )
 from nlpkit.heads import PoolingHead, SequenceHead, SpanHead, TokenHead
 from nlpkit.scoring import tags_of
-from nlpkit.suites import no_answer_log_odds
 from nlpkit.types import Answer, Entity, Label
 
 if TYPE_CHECKING:
@@ -250,12 +247,8 @@ def test_squad_v2_stands_beside_always_and_never_answering(measure: Measure) -> 
     assert (scores["f1"], scores["em"]) == (4 / 6, 4 / 6)
     assert (scores["f1_answerable"], scores["f1_unanswerable"]) == (2 / 4, 1)
     assert (scores["f1_always_answer"], scores["f1_never_answer"]) == (4 / 6, 2 / 6)
-    # The threshold is fitted on a and c, where it is best to answer all; b is held out.
-    assert scores["f1_held_out"] == 1
-    assert scores["f1_fitted_held_out"] == 1 / 2
-    assert scores["f1_fitted"] == 4 / 6
-    assert (found.details["n_fitting"], found.details["n_held_out"]) == (4, 2)
-    assert found.details["fitted_log_odds"] == pytest.approx(math.log(0.9 / (0.1 * 0.5)))
+    assert scores["f1_held_out"] == 1  # a and c are for fitting, b is held out
+    assert found.details["held_out_articles"] == ["b"]
 
 
 def test_squad_v2_of_one_article_has_nothing_held_out(measure: Measure) -> None:
@@ -310,13 +303,6 @@ def test_limit_takes_the_first_examples_and_progress_counts(measure: Measure) ->
     assert seen == [(256, 300), (300, 300)]
 
 
-def test_squad_v2_counts_both_passes(measure: Measure) -> None:
-    seen: list[tuple[int, int]] = []
-    rows = squad(a=[("Where is it?", "It lies there.", [])] * 3)
-    measure("squad_v2", rows, progress=lambda *n: seen.append(n))
-    assert seen == [(3, 6), (6, 6)]
-
-
 def test_a_limit_below_one_is_refused() -> None:
     with pytest.raises(InputError, match="limit is 0; expected at least 1"):
         SUITES["stsb"].run(WordKit(), limit=0)
@@ -359,7 +345,7 @@ def test_every_suite_reads_the_real_data(name: str, data_folder: Path) -> None:
     assert all(abs(score) <= 1 for score in found.scores.values() if math.isfinite(score))
 
 
-# -- entities on tokens, odds of no answer -------------------------------------------------------
+# -- entities on tokens ----------------------------------------------------------------------
 
 
 def entity(start: int, end: int, label: str = "PER") -> Entity:
@@ -386,32 +372,6 @@ def test_entities_become_tags_of_the_tokens_they_touch(entities: list[Entity], t
 
 def test_entities_in_no_token() -> None:
     assert tags_of([], []) == []
-
-
-@given(
-    null=st.floats(-10, 10),
-    spans=st.lists(st.floats(-10, 10), min_size=1, max_size=5),
-    threshold=st.floats(-3, 3),
-)
-def test_log_odds_are_the_lead_of_no_answer_over_the_best_quotation(
-    null: float, spans: list[float], threshold: float
-) -> None:
-    total = math.log(sum(map(math.exp, spans)))
-    best = max(spans)
-    forced = Answer("a", 0, 1, math.exp(best - total))
-    everything = math.log(math.exp(total) + math.exp(null))
-    if null - best > threshold:
-        default = Answer(None, None, None, math.exp(null - everything))
-    else:
-        default = Answer("a", 0, 1, math.exp(best - everything))
-    assert no_answer_log_odds(default, forced) == pytest.approx(null - best, abs=1e-4)
-
-
-def test_log_odds_of_certainty() -> None:
-    nothing, something = Answer(None, None, None, 1.0), Answer("a", 0, 1, 0.5)
-    assert no_answer_log_odds(nothing, nothing) == math.inf  # an empty context
-    assert no_answer_log_odds(nothing, something) == math.inf
-    assert no_answer_log_odds(something, something) == -math.inf
 
 
 # -- files of one's own --------------------------------------------------------------------------

@@ -52,7 +52,9 @@ class Recipe:
     ``keep_embedding`` weighs the term that holds the pooled vectors near those of the backbone
     the training started from (1 - cosine), on the texts of every task that asks for it.
     ``fit(pipeline)`` runs after training and gives values for heads' configs that are fitted and
-    not trained, such as the threshold of "no answer".
+    not trained, such as the threshold of "no answer". ``licence`` says under which terms the
+    weights may be used; it goes beside them as WEIGHTS-LICENSE and, with ``intended_use`` and
+    ``known_failures``, into the card.
     """
 
     name: str
@@ -67,6 +69,9 @@ class Recipe:
     warmup: float = 0.06
     word_shape_types: bool = True
     seed: int = 0
+    licence: str = ""
+    intended_use: str = ""
+    known_failures: tuple[str, ...] = ()
     fit: Callable[[Any], dict[str, dict[str, Any]]] | None = None
 
 

@@ -91,6 +91,7 @@ def train_recipe(
             storage=how,
             fitted=fitted,
             facts={"sources": sources(recipe)},
+            extra={"WEIGHTS-LICENSE": recipe.licence + "\n"} if recipe.licence else None,
             overwrite=True,
         )
 
