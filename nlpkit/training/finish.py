@@ -16,7 +16,7 @@ from nlpkit.huggingface import arrays
 from nlpkit.pipeline import WindowSizes
 from nlpkit.training.model import MultiTaskModel
 from nlpkit.training.recipe import Recipe
-from nlpkit.weights import quantise
+from nlpkit.weights import SCALE, WORD_TABLE, quantise
 
 STORAGES = ("int8", "float32")
 #: What a bundle keeps of the backbone's transformers config.
@@ -83,7 +83,7 @@ def save_bundle(
         tokenizer=tokenizer,
         weights=weights,
         heads=plugged_heads(model, fitted or {}),
-        graph=bert_graph(config, int8_words=storage == "int8"),
+        graph=bert_graph(config, int8_words=WORD_TABLE + SCALE in weights),
         extra=extra,
         overwrite=overwrite,
     )

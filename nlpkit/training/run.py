@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from transformers import PreTrainedModel
 
 from nlpkit.bundle import Bundle, read_bundle, write_pack
 from nlpkit.engines import PluggedHead
@@ -45,6 +46,7 @@ TASKS = {
 TUNES = ("head", "lora", "full")
 #: LoRA (Hu et al. 2021): the rank of the updates and the matrices they change.
 LORA_RANK = 16
+LORA_ALPHA = 32
 LORA_TARGETS = ("query", "value", "attention.output.dense", "intermediate.dense")
 
 Report = Callable[[Progress], None]
@@ -312,26 +314,38 @@ def _backbone(bundle: Bundle) -> Start:
 def _lora(
     recipe: Recipe, bundle: Bundle, output: Path, device: str, report: Report
 ) -> tuple[PluggedHead, dict[str, NDArray[Any]]]:
+    start = _backbone(bundle)
+    wrapped = with_lora(start.backbone, recipe.seed)
+    work = output.with_name(output.name + ".training")
+    model = train(recipe, work, Start(wrapped, start.encoder), device=device, report=report)
+    return plugged_heads(model, {})[recipe.tasks[0].name], lora_tensors(wrapped)
+
+
+def with_lora(backbone: PreTrainedModel, seed: int) -> PreTrainedModel:
+    """The backbone, frozen, with trainable low-rank updates beside its matrices (peft)."""
     from peft import LoraConfig, get_peft_model
 
-    start = _backbone(bundle)
+    torch.manual_seed(seed)
     config = LoraConfig(
-        r=LORA_RANK, lora_alpha=2 * LORA_RANK, lora_dropout=0.05, target_modules=list(LORA_TARGETS)
+        r=LORA_RANK,
+        lora_alpha=LORA_ALPHA,
+        lora_dropout=0.05,
+        target_modules=list(LORA_TARGETS),
     )
-    torch.manual_seed(recipe.seed)
-    wrapped = get_peft_model(start.backbone, config)  # type: ignore[arg-type]
-    work = output.with_name(output.name + ".training")
-    model = train(recipe, work, Start(wrapped, start.encoder), device=device, report=report)  # type: ignore[arg-type]
-    adapter: dict[str, NDArray[Any]] = {}
-    for name, value in model.backbone.state_dict().items():
+    wrapped: Any = get_peft_model(backbone, config)  # type: ignore[arg-type]
+    return wrapped  # type: ignore[no-any-return]
+
+
+def lora_tensors(wrapped: PreTrainedModel) -> dict[str, NDArray[Any]]:
+    """The updates as nlpkit.weights.merge_adapter reads them."""
+    tensors: dict[str, NDArray[Any]] = {}
+    for name, value in wrapped.state_dict().items():
         for part in ("lora_A", "lora_B"):
             if f".{part}.default.weight" in name:
-                base = name.removeprefix("base_model.model.").split(f".{part}.")[0]
-                adapter[f"{base}.weight.{part}"] = value.detach().float().cpu().numpy()
-                adapter[f"{base}.weight.scaling"] = np.array(
-                    config.lora_alpha / config.r, dtype=np.float32
-                )
-    return plugged_heads(model, {})[recipe.tasks[0].name], adapter
+                matrix = name.removeprefix("base_model.model.").split(f".{part}.")[0] + ".weight"
+                tensors[f"{matrix}.{part}"] = value.detach().float().cpu().numpy().copy()
+                tensors[f"{matrix}.scaling"] = np.array(LORA_ALPHA / LORA_RANK, dtype=np.float32)
+    return tensors
 
 
 def _full(

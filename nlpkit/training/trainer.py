@@ -177,11 +177,7 @@ class _Run:
         self.tasks: dict[str, Task] = {task.name: task for task in recipe.tasks}
         self.embedding = next((t.name for t in recipe.tasks if t.kind == "pooling"), None)
         self.optimizer = torch.optim.AdamW(_parameter_groups(recipe, model), eps=1e-6)
-        warm = max(1, int(recipe.warmup * n_steps))
-        self.scheduler = torch.optim.lr_scheduler.LambdaLR(
-            self.optimizer,
-            lambda s: min((s + 1) / warm, max(0.0, (n_steps - s) / max(1, n_steps - warm))),
-        )
+        self.n_warm = max(1, int(recipe.warmup * n_steps))
 
     def step(self, number: int, step: Step) -> dict[str, float]:
         """Forward, backward and update on one batch; the losses by name."""
@@ -218,9 +214,15 @@ class _Run:
         self.optimizer.zero_grad(set_to_none=True)
         total.backward()
         torch.nn.utils.clip_grad_norm_(self.model.parameters(), 1.0)
+        for group in self.optimizer.param_groups:
+            group["lr"] = group["peak"] * self._rate(number)
         self.optimizer.step()
-        self.scheduler.step()
         return losses
+
+    def _rate(self, step: int) -> float:
+        """The share of the peak learning rate at a step: up in a line, then down to nothing."""
+        rising = (step + 1) / self.n_warm
+        return min(rising, (self.n_steps - step) / max(1, self.n_steps - self.n_warm))
 
     def _teacher_vectors(self, batch: Batch, dtype: torch.dtype) -> Tensor:
         """What the original backbone makes of the same tokens: the mean over all of them."""
@@ -263,8 +265,6 @@ class _Run:
                 "started with. Use another output folder, or delete it"
             )
         self._restore(load_file(found[-1] / "state.safetensors", device=self.device))
-        for _ in range(state["step"]):
-            self.scheduler.step()
         return int(state["step"])
 
     def _checkpoints(self) -> list[Path]:
@@ -322,7 +322,7 @@ def _parameter_groups(recipe: Recipe, model: MultiTaskModel) -> list[dict[str, A
     return [
         {
             "params": parameters,
-            "lr": recipe.head_learning_rate if fast else recipe.learning_rate,
+            "peak": recipe.head_learning_rate if fast else recipe.learning_rate,
             "weight_decay": recipe.weight_decay if decays else 0.0,
         }
         for (fast, decays), parameters in groups.items()

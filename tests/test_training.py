@@ -1,0 +1,234 @@
+"""Training on a tiny backbone: resuming, stopping, packs, bundles."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import signal
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+import nlpkit
+from nlpkit.bundle import read_bundle
+from nlpkit.engines.onnx import OnnxEngine
+from nlpkit.engines.torch import TorchEngine, run_backbone, to_torch
+from nlpkit.errors import DataError, InputError, OutputExistsError, TrainingError, UnknownNameError
+from nlpkit.readers import Example, PlainText, QAExample, TextExample, TokenExample
+from nlpkit.text import pad, windows
+from nlpkit.training.recipe import Recipe, Task, load_recipe
+from nlpkit.training.run import lora_tensors, train_pack, train_recipe, with_lora
+from nlpkit.training.trainer import Progress, start_of, train
+from nlpkit.weights import dequantise, merge_adapter
+
+pytestmark = pytest.mark.filterwarnings("ignore:`is_gradient_checkpointing` is deprecated")
+
+MOODS = {"good": "positive", "fine": "positive", "bad": "negative", "poor": "negative"}
+
+
+@pytest.fixture(scope="module")
+def backbone(tiny_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> str:
+    """The tiny bundle's backbone as a transformers checkpoint."""
+    bundle = read_bundle(tiny_folder)
+    engine = TorchEngine.from_weights(
+        dequantise(bundle.weights), bundle.manifest.config, "cpu", "fp32"
+    )
+    folder = tmp_path_factory.mktemp("checkpoint")
+    engine.backbone.save_pretrained(folder)
+    (folder / "tokenizer.json").write_text(bundle.encoder.to_str())
+    return str(folder)
+
+
+@pytest.fixture
+def recipe(backbone: str) -> Recipe:
+    def ner(rng: random.Random) -> Sequence[Example]:
+        return [TokenExample(f"{n} saw Ada", ((len(n) + 5, len(n) + 8, "PER"),)) for n in "abcdef"]
+
+    def mood(rng: random.Random) -> Sequence[Example]:
+        words = list(MOODS) * 4
+        rng.shuffle(words)
+        return [TextExample(word, (MOODS[word],)) for word in words]
+
+    def qa(rng: random.Random) -> Sequence[Example]:
+        known = QAExample("Who?", "There Ada stood.", ((6, "Ada"),))
+        return [known, QAExample("Why?", "There Ada stood.", ())] * 3
+
+    def texts(rng: random.Random) -> Sequence[Example]:
+        return [PlainText(f"text {i} of many") for i in range(8)]
+
+    labels = ["negative", "positive"]
+    return Recipe(
+        name="small",
+        description="Tests",
+        tasks=(
+            Task("ner", "token-classification", {"labels": ["O", "B-PER", "I-PER"]}, ner, ()),
+            Task("mood", "sequence-classification", {"labels": labels}, mood, (), batch_tokens=24),
+            Task("qa", "question-answering", {}, qa, (), keep_embedding=False),
+            Task("embedding", "pooling", {"projection": True}, texts, ()),
+        ),
+        backbone=backbone,
+        keep_embedding=2.0,
+        licence="Free.",
+    )
+
+
+def longer(recipe: Recipe, epochs: int) -> Recipe:
+    return replace(recipe, tasks=tuple(replace(task, epochs=epochs) for task in recipe.tasks))
+
+
+def values(folder: Path) -> dict[str, np.ndarray]:
+    return {k: v for k, v in read_bundle(folder).weights.items()} | {
+        f"{name}/{key}": value
+        for name, plugged in read_bundle(folder).heads.items()
+        for key, value in plugged.parameters.items()
+    }
+
+
+def test_a_run_killed_and_resumed_equals_an_unbroken_one(recipe: Recipe, tmp_path: Path) -> None:
+    recipe = longer(recipe, 6)
+    unbroken = train_recipe(recipe, tmp_path / "unbroken")
+
+    def die(progress: Progress) -> None:
+        raise RuntimeError("killed")
+
+    with pytest.raises(RuntimeError, match="killed"):  # after step 20, before its checkpoint
+        train_recipe(recipe, tmp_path / "killed", checkpoint_minutes=0, report=die)
+    assert len(list((tmp_path / "killed.training").glob("checkpoint-*"))) == 1
+    (tmp_path / "killed.training" / "checkpoint.draft").mkdir()  # killed while it was written
+    resumed = train_recipe(recipe, tmp_path / "killed")
+
+    expected, got = values(unbroken), values(resumed)
+    assert expected.keys() == got.keys()
+    for name, value in expected.items():
+        np.testing.assert_array_equal(got[name], value, err_msg=name)
+
+
+def test_sigterm_leaves_a_checkpoint_to_go_on_from(recipe: Recipe, tmp_path: Path) -> None:
+    def stop(progress: Progress) -> None:
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    recipe = longer(recipe, 6)
+    before = signal.getsignal(signal.SIGTERM)
+    with pytest.raises(TrainingError, match=r"stopped by a signal after step \d+ of \d+"):
+        train(recipe, tmp_path, start_of(recipe), report=stop)
+    assert signal.getsignal(signal.SIGTERM) is before
+    (checkpoint,) = tmp_path.glob("checkpoint-*")
+    step = json.loads((checkpoint / "state.json").read_text())["step"]
+    seen: list[int] = []
+    train(recipe, tmp_path, start_of(recipe), report=lambda p: seen.append(p.step))
+    assert min(seen) > step
+
+
+def test_a_loss_that_is_not_finite_stops_the_run(recipe: Recipe, tmp_path: Path) -> None:
+    recipe = replace(longer(recipe, 6), learning_rate=1e30, head_learning_rate=1e30)
+    with pytest.raises(TrainingError, match=r"the loss of step \d+ \(task '\w+', \d+ rows\)"):
+        train(recipe, tmp_path, start_of(recipe), checkpoint_minutes=0)
+
+
+def test_a_checkpoint_of_another_recipe_is_refused(recipe: Recipe, tmp_path: Path) -> None:
+    train(recipe, tmp_path, start_of(recipe))
+    with pytest.raises(InputError, match="belongs to another recipe"):
+        train(replace(recipe, seed=1), tmp_path, start_of(recipe))
+
+
+def test_a_recipe_becomes_a_bundle(recipe: Recipe, tmp_path: Path) -> None:
+    recipe = replace(recipe, fit=lambda kit: {"qa": {"threshold": 0.5}})
+    path = train_recipe(recipe, tmp_path / "small-1")
+    kit = nlpkit.load(str(path), device="cpu")
+    assert kit.tasks["mood"] == "sequence-classification"
+    assert kit.head("qa").head.config()["threshold"] == 0.5
+    assert (path / "WEIGHTS-LICENSE").read_text() == "Free.\n"
+    exact = nlpkit.load(str(tmp_path / "small-1.training" / "float32"), device="cpu")
+    assert float(kit.embed("a good day") @ exact.embed("a good day")) > 0.99
+    assert (kit.precision, exact.precision) == ("int8 weights, fp32", "fp32")
+    with pytest.raises(OutputExistsError):
+        train_recipe(recipe, path)
+
+
+@pytest.mark.parametrize("tune", ["head", "lora", "full"])
+def test_a_pack_learns_a_users_file(tune: str, tiny_folder: Path, tmp_path: Path) -> None:
+    file = tmp_path / "train.jsonl"
+    rows = [{"text": f"{word} {i}", "label": MOODS[word]} for i in range(8) for word in MOODS]
+    file.write_text("\n".join(map(json.dumps, rows)))
+    trained = train_pack(
+        "classification",
+        "mood",
+        file,
+        tmp_path / "pack",
+        dev_file=file,
+        tune=tune,
+        model=str(tiny_folder),
+        epochs=300 if tune == "head" else 60,
+    )
+    assert trained.scores["accuracy"] > 0.9
+    if tune == "full":
+        kit = nlpkit.load(str(trained.path), device="cpu")
+    else:
+        kit = nlpkit.load(str(tiny_folder), device="cpu")
+        assert kit.add(trained.path) == ("mood",)
+    assert kit.classify("good 3", task="mood")[0].name == "positive"
+    assert kit.analyze("bad 3").labels["mood"][0].name == "negative"
+
+
+def test_an_adapter_equals_the_merged_model(tiny_folder: Path) -> None:
+    """Weights with the updates added, on the CPU engine, against peft's own merge in torch."""
+    bundle = read_bundle(tiny_folder)
+    plain = dequantise(bundle.weights)
+    config = bundle.manifest.config
+    wrapped = with_lora(TorchEngine.from_weights(plain, config, "cpu", "fp32").backbone, seed=0)
+    for name, parameter in wrapped.named_parameters():
+        if "lora_B" in name:
+            torch.nn.init.normal_(parameter, std=0.1)
+    adapter = lora_tensors(wrapped)
+    merged = wrapped.merge_and_unload().eval()  # type: ignore[attr-defined, operator]
+
+    (encoded,) = bundle.encoder.encode(["Ada Lovelace lived in London."])
+    (window,) = windows(len(encoded), 100, 10)
+    batch = pad([bundle.encoder.row(encoded, window)], 0)
+    engine = OnnxEngine(bundle.graph, merge_adapter(bundle.weights, adapter), config)
+    with torch.inference_mode():
+        expected = run_backbone(merged, to_torch(batch)).numpy()
+    np.testing.assert_allclose(engine.hidden(batch), expected, atol=1e-5)
+    before = OnnxEngine(bundle.graph, bundle.weights, config).hidden(batch)
+    assert np.abs(before - expected).max() > 0.01
+
+
+def test_bad_requests(tiny_folder: Path, tmp_path: Path) -> None:
+    file = tmp_path / "train.jsonl"
+    file.write_text('{"text": "a", "label": "x"}\n')
+    model = str(tiny_folder)
+    with pytest.raises(InputError, match=r"only the label \['x'\]"):
+        train_pack("classification", "t", file, tmp_path / "p", model=model)
+    with pytest.raises(UnknownNameError, match="known: classification, ner, qa"):
+        train_pack("sorting", "t", file, tmp_path / "p", model=model)
+    with pytest.raises(UnknownNameError, match="known: full, head, lora"):
+        train_pack("classification", "t", file, tmp_path / "p", model=model, tune="half")
+    with pytest.raises(OutputExistsError):
+        train_pack("classification", "t", file, tmp_path, model=model)
+    file.write_text('{"text": "a", "label": "x"}\n{"text": "b", "label": ["x", "y"]}\n')
+    with pytest.raises(DataError, match="expected exactly one"):
+        train_pack("classification", "t", file, tmp_path / "p", model=model)
+    file.write_text("a O\n")
+    with pytest.raises(InputError, match="holds no entity"):
+        train_pack("ner", "t", file, tmp_path / "p", model=model)
+
+
+def test_recipes_by_name_and_path(tmp_path: Path) -> None:
+    assert [task.name for task in load_recipe("base_en").tasks] == [
+        "ner",
+        "sentiment",
+        "topic",
+        "qa",
+        "embedding",
+    ]
+    with pytest.raises(UnknownNameError, match="known: base_en, ner, qa, sentiment, topic"):
+        load_recipe("cooking")
+    path = tmp_path / "mine.py"
+    path.write_text("x = 1\n")
+    with pytest.raises(InputError, match="has no function recipe"):
+        load_recipe(path)
