@@ -8,14 +8,14 @@ from __future__ import annotations
 import json
 import math
 import time
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import asdict, dataclass, field
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
 from nlpkit.errors import DISTRIBUTION, DataError, InputError
-from nlpkit.readers import read_classified, read_conll, read_jsonl, read_squad
+from nlpkit.readers import TextExample, read_classified, read_conll, read_jsonl, read_squad
 from nlpkit.scoring import (
     Kit,
     Measured,
@@ -127,11 +127,19 @@ def read_reports(path: str | Path) -> list[Report]:
     return reports
 
 
-def evaluate_files(kit: Kit, task: str, path: str | Path, progress: Progress = silent) -> Measured:
+def evaluate_files(
+    kit: Kit,
+    task: str,
+    path: str | Path,
+    progress: Progress = silent,
+    *,
+    text: str = "text",
+    label: str = "label",
+) -> Measured:
     """Scores of a task on a file of your own.
 
     For a token classification head a CoNLL file (strict entity F1, sentence by sentence), for a
-    sequence classification head JSONL or CSV with ``text`` and ``label`` (accuracy, or micro F1
+    sequence classification head JSONL or CSV with the fields named (accuracy, or micro F1
     of a multi-label head), for a question answering head SQuAD JSON (F1; "no answer" is allowed
     where the file holds questions without one).
 
@@ -141,11 +149,16 @@ def evaluate_files(kit: Kit, task: str, path: str | Path, progress: Progress = s
         DataError: a line of the file cannot be read.
     """
     kind = kit.head(task).head.kind
-    if kind not in _SCORED:
-        raise InputError(
-            f"the head {task!r} is of kind {kind!r}; files can be scored for {', '.join(_SCORED)}"
-        )
-    return _SCORED[kind](kit, task, path, progress)
+    if kind == "token-classification":
+        return _entities(kit, task, path, progress)
+    if kind == "sequence-classification":
+        return _classes(kit, task, path, read_classified(path, text, label), progress)
+    if kind == "question-answering":
+        return _questions(kit, task, path, progress)
+    raise InputError(
+        f"the head {task!r} is of kind {kind!r}; files can be scored for token-classification, "
+        "sequence-classification and question-answering"
+    )
 
 
 def _entities(kit: Kit, task: str, path: str | Path, progress: Progress) -> Measured:
@@ -156,9 +169,10 @@ def _entities(kit: Kit, task: str, path: str | Path, progress: Progress) -> Meas
     return score_entities(kit, sentences, progress, task=task)
 
 
-def _classes(kit: Kit, task: str, path: str | Path, progress: Progress) -> Measured:
+def _classes(
+    kit: Kit, task: str, path: str | Path, examples: Sequence[TextExample], progress: Progress
+) -> Measured:
     head = kit.head(task).head
-    examples = read_classified(path)
     _check_labels(path, {label for e in examples for label in e.labels}, task, head.labels)
     multi_label = getattr(head, "multi_label", False)
     several = [e for e in examples if len(e.labels) != 1]
@@ -182,14 +196,6 @@ def _questions(kit: Kit, task: str, path: str | Path, progress: Progress) -> Mea
     no_answer = any(not question.answers for question in questions)
     answers = ask(kit, questions, progress, no_answer=no_answer, task=task)
     return Measured(score_answers(questions, answers), len(questions))
-
-
-#: What scores a file, by the kind of the head.
-_SCORED: dict[str, Callable[[Kit, str, str | Path, Progress], Measured]] = {
-    "token-classification": _entities,
-    "sequence-classification": _classes,
-    "question-answering": _questions,
-}
 
 
 def _check_labels(path: str | Path, found: set[str], task: str, known: Collection[str]) -> None:

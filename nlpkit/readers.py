@@ -9,7 +9,6 @@ from __future__ import annotations
 import csv
 import gzip
 import hashlib
-import io
 import json
 import os
 import zlib
@@ -236,36 +235,37 @@ def _squad_example(path: str | Path, title: str, context: str, qa: dict[str, Any
 
 
 def _lines(path: str | Path) -> Iterator[tuple[int, str]]:
-    """Line numbers from 1 and lines without their ends."""
+    """Line numbers from 1 and lines without their ends; only a line feed ends a line."""
     opener = gzip.open if str(path).endswith(".gz") else open
     number = 0
     try:
-        with opener(path, "rt", encoding="utf-8-sig") as file:
+        with opener(path, "rb") as file:
             for number, line in enumerate(file, 1):
-                yield number, line.rstrip("\r\n")
+                encoding = "utf-8-sig" if number == 1 else "utf-8"
+                yield number, line.decode(encoding).rstrip("\r\n")
     except UnicodeDecodeError as error:
-        raise DataError.at(path, number + 1, f"not UTF-8 ({error.reason})", "UTF-8 text") from None
-    except (FileNotFoundError, IsADirectoryError):
-        raise InputError(f"{path}: no such file") from None
+        raise DataError.at(path, number, f"not UTF-8 ({error.reason})", "UTF-8 text") from None
     except (EOFError, gzip.BadGzipFile, zlib.error) as error:
         raise DataError.at(path, number + 1, str(error), "a whole gzip file") from None
+    except FileNotFoundError:
+        raise InputError(f"{path}: no such file") from None
+    except OSError as error:
+        raise InputError(f"{path} cannot be read: {error.strerror}") from None
 
 
 def _csv_rows(path: str | Path) -> Iterator[tuple[int, dict[str, Any]]]:
-    text = io.StringIO("\n".join(line for _, line in _lines(path)), newline="")
-    reader = csv.DictReader(text, strict=True)
+    csv.field_size_limit(2**31 - 1)
+    reader = csv.DictReader((line + "\n" for _, line in _lines(path)), strict=True)
     try:
         for row in reader:
             if None in row or None in row.values():
-                raise DataError.at(
-                    path,
-                    reader.line_num,
-                    f"{len([v for v in row.values() if v is not None])} columns",
-                    f"the header's {len(reader.fieldnames or ())}",
-                )
+                n_columns = len([v for v in row.values() if v is not None])
+                header = f"the header's {len(reader.fieldnames or ())}"
+                raise DataError.at(path, reader.line_num, f"{n_columns} columns", header)
             yield reader.line_num, dict(row)
     except csv.Error as error:
-        raise DataError.at(path, reader.line_num, str(error), "comma-separated values") from None
+        number = reader.reader.line_num
+        raise DataError.at(path, number, str(error), "comma-separated values") from None
 
 
 def _suffix(path: str | Path) -> str:

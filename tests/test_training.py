@@ -26,8 +26,6 @@ from nlpkit.training.run import lora_tensors, train_pack, train_recipe, with_lor
 from nlpkit.training.trainer import Progress, start_of, train
 from nlpkit.weights import dequantise, merge_adapter
 
-pytestmark = pytest.mark.filterwarnings("ignore:`is_gradient_checkpointing` is deprecated")
-
 MOODS = {"good": "positive", "fine": "positive", "bad": "negative", "poor": "negative"}
 
 
@@ -82,7 +80,7 @@ def longer(recipe: Recipe, epochs: int) -> Recipe:
 
 
 def values(folder: Path) -> dict[str, np.ndarray]:
-    return {k: v for k, v in read_bundle(folder).weights.items()} | {
+    return dict(read_bundle(folder).weights) | {
         f"{name}/{key}": value
         for name, plugged in read_bundle(folder).heads.items()
         for key, value in plugged.parameters.items()
@@ -132,8 +130,9 @@ def test_a_loss_that_is_not_finite_stops_the_run(recipe: Recipe, tmp_path: Path)
 
 def test_a_checkpoint_of_another_recipe_is_refused(recipe: Recipe, tmp_path: Path) -> None:
     train(recipe, tmp_path, start_of(recipe))
-    with pytest.raises(InputError, match="belongs to another recipe"):
-        train(replace(recipe, seed=1), tmp_path, start_of(recipe))
+    for other in (replace(recipe, seed=1), replace(recipe, learning_rate=1e-3), longer(recipe, 2)):
+        with pytest.raises(InputError, match="belongs to a training with another recipe"):
+            train(other, tmp_path, start_of(other))
 
 
 def test_a_recipe_becomes_a_bundle(recipe: Recipe, tmp_path: Path) -> None:
@@ -146,6 +145,7 @@ def test_a_recipe_becomes_a_bundle(recipe: Recipe, tmp_path: Path) -> None:
     exact = nlpkit.load(str(tmp_path / "small-1.training" / "float32"), device="cpu")
     assert float(kit.embed("a good day") @ exact.embed("a good day")) > 0.99
     assert (kit.precision, exact.precision) == ("int8 weights, fp32", "fp32")
+    assert not list((tmp_path / "small-1.training").glob("checkpoint*"))
     with pytest.raises(OutputExistsError):
         train_recipe(recipe, path)
 
@@ -213,6 +213,14 @@ def test_bad_requests(tiny_folder: Path, tmp_path: Path) -> None:
     file.write_text('{"text": "a", "label": "x"}\n{"text": "b", "label": ["x", "y"]}\n')
     with pytest.raises(DataError, match="expected exactly one"):
         train_pack("classification", "t", file, tmp_path / "p", model=model)
+    dev = tmp_path / "dev.jsonl"
+    file.write_text('{"text": "a", "label": "x"}\n{"text": "b", "label": "y"}\n')
+    dev.write_text('{"text": "a", "label": "z"}\n')
+    with pytest.raises(InputError, match=r"dev\.jsonl has labels that the training file lacks: z"):
+        train_pack("classification", "t", file, tmp_path / "p", model=model, dev_file=dev)
+    if not torch.cuda.is_available():
+        with pytest.raises(InputError, match="sees no CUDA GPU"):
+            train_pack("classification", "t", file, tmp_path / "p", model=model, device="cuda")
     file.write_text("a O\n")
     with pytest.raises(InputError, match="holds no entity"):
         train_pack("ner", "t", file, tmp_path / "p", model=model)

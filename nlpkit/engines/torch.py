@@ -25,13 +25,7 @@ class TorchEngine:
     name = "torch"
 
     def __init__(self, backbone: PreTrainedModel, device: str, precision: str) -> None:
-        if device.startswith("cuda") and not torch.cuda.is_available():
-            raise InputError(
-                f"device is {device!r}, but torch {torch.__version__} sees no CUDA GPU; "
-                "expected device='cpu' or 'auto', or a torch built for CUDA"
-            )
-        if device == "mps" and not torch.backends.mps.is_available():
-            raise InputError("device is 'mps', but torch sees none here; expected 'cpu' or 'auto'")
+        check_device(device)
         self.device = device
         self.precision = precision
         self.width = int(backbone.config.hidden_size)
@@ -71,6 +65,17 @@ class TorchEngine:
             }
             self._parameters[plugged] = known
         return known
+
+
+def check_device(device: str) -> None:
+    """Raises InputError where torch cannot use the device."""
+    if device.startswith("cuda") and not torch.cuda.is_available():
+        raise InputError(
+            f"device is {device!r}, but torch {torch.__version__} sees no CUDA GPU; "
+            "expected device='cpu' or 'auto', or a torch built for CUDA"
+        )
+    if device == "mps" and not torch.backends.mps.is_available():
+        raise InputError("device is 'mps', but torch sees none here; expected 'cpu' or 'auto'")
 
 
 def run_backbone(backbone: PreTrainedModel, batch: Batch) -> Tensor:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import dataclasses
 import random
+import shutil
 import tempfile
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,7 +19,7 @@ from transformers import PreTrainedModel
 
 from nlpkit.bundle import Bundle, read_bundle, write_pack
 from nlpkit.engines import PluggedHead
-from nlpkit.engines.torch import TorchEngine
+from nlpkit.engines.torch import TorchEngine, check_device, to_torch
 from nlpkit.errors import InputError, OutputExistsError, UnknownNameError
 from nlpkit.evaluation import evaluate_files
 from nlpkit.heads import Head, PoolingHead, SequenceHead, make_head
@@ -26,16 +28,25 @@ from nlpkit.pipeline import Pipeline
 from nlpkit.readers import (
     Example,
     TextExample,
+    TokenExample,
     join_sentences,
     read_classified,
     read_conll,
     read_squad,
 )
-from nlpkit.text import pad
+from nlpkit.text import TextEncoder, batches, pad
 from nlpkit.training.finish import plugged_heads, save_bundle
 from nlpkit.training.items import Item, make_items
+from nlpkit.training.model import MultiTaskModel
 from nlpkit.training.recipe import Recipe, Task
-from nlpkit.training.trainer import Progress, Start, start_of, train
+from nlpkit.training.trainer import (
+    Progress,
+    Start,
+    remove_checkpoints,
+    stack_targets,
+    start_of,
+    train,
+)
 from nlpkit.weights import dequantise
 
 TASKS = {
@@ -77,19 +88,29 @@ def train_recipe(
     """
     if output.exists() and not overwrite:
         raise OutputExistsError.of(output)
-    work = output.with_name(output.name + ".training")
+    check_device(device)
+    work = work_folder(output)
     start = start_of(recipe)
     model = train(
         recipe, work, start, device=device, checkpoint_minutes=checkpoint_minutes, report=report
     )
+    save_trained(model.cpu(), recipe, start.encoder, output, storage)
+    remove_checkpoints(work)
+    return output
+
+
+def save_trained(
+    model: MultiTaskModel, recipe: Recipe, encoder: TextEncoder, output: Path, storage: str
+) -> None:
+    """Fit what the recipe fits, and write the bundle and its float32 twin."""
     fitted: Mapping[str, Mapping[str, Any]] = {}
 
     def save(path: Path, how: str) -> Path:
         return save_bundle(
-            model.cpu(),
+            model,
             recipe,
             path,
-            tokenizer=start.encoder.to_str(),
+            tokenizer=encoder.to_str(),
             storage=how,
             fitted=fitted,
             facts={"sources": sources(recipe)},
@@ -97,11 +118,16 @@ def train_recipe(
             overwrite=True,
         )
 
-    reference = save(work / "float32", "float32")
+    twin = save(work_folder(output) / "float32", "float32")
     if recipe.fit:
-        fitted = recipe.fit(load(str(reference)))
-        save(reference, "float32")
-    return save(output, storage)
+        fitted = recipe.fit(load(str(twin)))
+        save(twin, "float32")
+    save(output, storage)
+
+
+def work_folder(output: Path) -> Path:
+    """Where a training keeps its checkpoints and its loss curve."""
+    return output.with_name(output.name + ".training")
 
 
 def sources(recipe: Recipe) -> list[dict[str, str]]:
@@ -148,8 +174,11 @@ def train_pack(
         raise UnknownNameError.of("way to tune", tune, TUNES)
     if output.exists() and not overwrite:
         raise OutputExistsError.of(output)
+    check_device(device)
     examples = _examples(task, train_file, text_column, label_column)
     config = _head_config(task, examples, multi_label)
+    if dev_file is not None:  # what is wrong with it is said now, not after the training
+        _check_dev(dev_file, _examples(task, dev_file, text_column, label_column), config)
     bundle = read_bundle(model)
     epochs = epochs or {"head": 30, "lora": 10, "full": 5}[tune]
     recipe = Recipe(
@@ -178,11 +207,19 @@ def train_pack(
         "epochs": epochs,
         "seed": seed,
     }
+
+    def score(kit: Pipeline) -> dict[str, float]:
+        if dev_file is None:
+            return {}
+        return evaluate_files(kit, name, dev_file, text=text_column, label=label_column).scores
+
     if tune == "full":
-        return _full(recipe, bundle, output, dev_file, facts, device, overwrite, report)
+        path = _full(recipe, bundle, output, facts, device, overwrite, report)
+        kit = load(str(path), device)
+        return TrainedPack(path, score(kit))
     adapter = None
     if tune == "head":
-        plugged = fit_head(bundle, recipe.tasks[0], examples, seed, report)
+        plugged = fit_head(load(model, device), recipe.tasks[0], examples, seed, report)
     else:
         plugged, adapter = _lora(recipe, bundle, output, device, report)
 
@@ -201,23 +238,24 @@ def train_pack(
     scores: dict[str, float] = {}
     if dev_file is not None:
         with tempfile.TemporaryDirectory() as folder:
-            kit = load(model)
+            kit = load(model, device)
             if name in kit.tasks:
                 kit.remove(name)
             kit.add(write(Path(folder) / "draft", {}))
-            scores = evaluate_files(kit, name, dev_file).scores
-    return TrainedPack(write(output, scores), scores)
+            scores = score(kit)
+    write(output, scores)
+    shutil.rmtree(work_folder(output), ignore_errors=True)
+    return TrainedPack(output, scores)
 
 
 def fit_head(
-    bundle: Bundle, task: Task, examples: Sequence[Example], seed: int, report: Report
+    kit: Pipeline, task: Task, examples: Sequence[Example], seed: int, report: Report
 ) -> PluggedHead:
     """A head trained on frozen features: the backbone reads each text once.
 
     A classifier learns from pooled vectors (a row of length 1 pools to itself), the others from
     hidden states kept in float16.
     """
-    kit = load(str(bundle.path))
     head = make_head(task.kind, task.config)
     items = make_items(head, examples, kit.encoder, task.max_length)
     features = _features(kit, head, items)
@@ -278,9 +316,6 @@ def _loss(
     items: Sequence[Item],
     features: Sequence[NDArray[np.float16]],
 ) -> torch.Tensor:
-    from nlpkit.engines.torch import to_torch
-    from nlpkit.training.trainer import stack_targets
-
     batch = pad([item.row for item in items], 0)
     length = max(len(f) for f in features)
     hidden = np.zeros((len(items), length, features[0].shape[1]), dtype=np.float32)
@@ -297,8 +332,6 @@ def _loss(
 
 def _batches(items: Sequence[Item], token_budget: int, seed: int) -> list[list[int]]:
     """Indices of items of like length, shuffled, within the budget."""
-    from nlpkit.text import batches
-
     made = batches([len(item.row) for item in items], token_budget)
     random.Random(seed).shuffle(made)
     return made
@@ -316,8 +349,8 @@ def _lora(
 ) -> tuple[PluggedHead, dict[str, NDArray[Any]]]:
     start = _backbone(bundle)
     wrapped = with_lora(start.backbone, recipe.seed)
-    work = output.with_name(output.name + ".training")
-    model = train(recipe, work, Start(wrapped, start.encoder), device=device, report=report)
+    train_to = work_folder(output)
+    model = train(recipe, train_to, Start(wrapped, start.encoder), device=device, report=report)
     return plugged_heads(model, {})[recipe.tasks[0].name], lora_tensors(wrapped)
 
 
@@ -326,13 +359,15 @@ def with_lora(backbone: PreTrainedModel, seed: int) -> PreTrainedModel:
     from peft import LoraConfig, get_peft_model
 
     torch.manual_seed(seed)
+    # peft asks transformers whether checkpointing is on, by a name that is on its way out.
+    warnings.filterwarnings("ignore", "`is_gradient_checkpointing` is deprecated", FutureWarning)
     config = LoraConfig(
         r=LORA_RANK,
         lora_alpha=LORA_ALPHA,
         lora_dropout=0.05,
         target_modules=list(LORA_TARGETS),
     )
-    wrapped: Any = get_peft_model(backbone, config)  # type: ignore[arg-type]
+    wrapped: Any = get_peft_model(backbone, config)
     return wrapped  # type: ignore[no-any-return]
 
 
@@ -352,14 +387,13 @@ def _full(
     recipe: Recipe,
     bundle: Bundle,
     output: Path,
-    dev_file: Path | None,
     facts: dict[str, Any],
     device: str,
     overwrite: bool,
     report: Report,
-) -> TrainedPack:
+) -> Path:
     start = _backbone(bundle)
-    work = output.with_name(output.name + ".training")
+    work = work_folder(output)
     model = train(recipe, work, start, device=device, report=report)
     path = save_bundle(
         model.cpu(),
@@ -369,9 +403,8 @@ def _full(
         facts=facts,
         overwrite=overwrite,
     )
-    name = recipe.tasks[0].name
-    scores = evaluate_files(load(str(path)), name, dev_file).scores if dev_file else {}
-    return TrainedPack(path, scores)
+    shutil.rmtree(work)
+    return path
 
 
 def _examples(task: str, file: Path, text: str, label: str) -> Sequence[Example]:
@@ -394,3 +427,15 @@ def _head_config(task: str, examples: Sequence[Example], multi_label: bool) -> d
     if not types:
         raise InputError("the training file holds no entity; expected at least one B- tag")
     return {"labels": ["O", *(f"{b}-{t}" for t in types for b in "BI")], "word_shape": True}
+
+
+def _check_dev(file: Path, examples: Sequence[Example], config: dict[str, Any]) -> None:
+    found = {label for e in examples if isinstance(e, TextExample) for label in e.labels} | {
+        f"B-{label}" for e in examples if isinstance(e, TokenExample) for _, _, label in e.spans
+    }
+    unknown = found - set(config.get("labels", found))
+    if unknown:
+        raise InputError(
+            f"{file} has labels that the training file lacks: {', '.join(sorted(unknown))}; "
+            f"expected some of {', '.join(config['labels'])}"
+        )

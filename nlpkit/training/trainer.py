@@ -6,6 +6,7 @@ through the same batches, the same dropout and the same learning rates as one th
 
 from __future__ import annotations
 
+import hashlib
 import json
 import math
 import os
@@ -15,7 +16,7 @@ import signal
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -102,7 +103,7 @@ def train(
         nn.Module.to(teacher, device)
 
     steps = schedule(recipe, heads, start.encoder)
-    run = _Run(recipe, model, teacher, folder, device, len(steps))
+    run = _Run(recipe, model, teacher, folder, device, steps)
     first = run.resume()
     started, tokens = time.monotonic(), 0
     saved = started
@@ -166,14 +167,15 @@ class _Run:
         teacher: PreTrainedModel | None,
         folder: Path,
         device: str,
-        n_steps: int,
+        steps: Sequence[Step],
     ) -> None:
         self.recipe = recipe
         self.model = model
         self.teacher = teacher
         self.folder = folder
         self.device = device
-        self.n_steps = n_steps
+        self.n_steps = n_steps = len(steps)
+        self.identity = _identity(recipe, model, steps)
         self.tasks: dict[str, Task] = {task.name: task for task in recipe.tasks}
         self.embedding = next((t.name for t in recipe.tasks if t.kind == "pooling"), None)
         self.optimizer = torch.optim.AdamW(_parameter_groups(recipe, model), eps=1e-6)
@@ -243,7 +245,7 @@ class _Run:
         shutil.rmtree(draft, ignore_errors=True)
         draft.mkdir()
         save_file(self._tensors(), draft / "state.safetensors")
-        (draft / "state.json").write_text(json.dumps({"step": step, "recipe": self._identity()}))
+        (draft / "state.json").write_text(json.dumps({"step": step, "identity": self.identity}))
         for file in draft.iterdir():
             with file.open("rb") as handle:
                 os.fsync(handle.fileno())
@@ -259,25 +261,16 @@ class _Run:
         if not found:
             return 0
         state = json.loads((found[-1] / "state.json").read_text())
-        if state["recipe"] != self._identity():
+        if state["identity"] != self.identity:
             raise InputError(
-                f"{found[-1]} belongs to another recipe, seed or data; expected the recipe it was "
-                "started with. Use another output folder, or delete it"
+                f"{found[-1]} belongs to a training with another recipe, seed, setting or data; "
+                "delete it to start anew, or write to another output"
             )
         self._restore(load_file(found[-1] / "state.safetensors", device=self.device))
         return int(state["step"])
 
     def _checkpoints(self) -> list[Path]:
         return sorted(self.folder.glob("checkpoint-*"))
-
-    def _identity(self) -> dict[str, Any]:
-        return {
-            "name": self.recipe.name,
-            "version": self.recipe.version,
-            "seed": self.recipe.seed,
-            "steps": self.n_steps,
-            "tasks": list(self.tasks),
-        }
 
     def _tensors(self) -> dict[str, Tensor]:
         tensors = {}
@@ -302,6 +295,27 @@ class _Run:
         line = {"step": step, **{name: round(value, 5) for name, value in losses.items()}}
         with (self.folder / "losses.jsonl").open("a") as file:
             file.write(json.dumps(line) + "\n")
+
+
+def _identity(recipe: Recipe, model: MultiTaskModel, steps: Sequence[Step]) -> str:
+    """A hash of all that a run follows from: settings, what is trained, every row and target."""
+    digest = hashlib.sha256()
+    settings = {f.name: getattr(recipe, f.name) for f in fields(recipe)}
+    settings["fit"] = None
+    settings["tasks"] = [(t.name, t.kind, t.config, t.weight) for t in recipe.tasks]
+    digest.update(repr((settings, [name for name, _ in _trained(model)])).encode())
+    for step in steps:
+        digest.update(step.task.encode())
+        for item in step.items:
+            digest.update(item.row.ids.tobytes())
+            digest.update(np.asarray(item.target).tobytes())
+    return digest.hexdigest()
+
+
+def remove_checkpoints(folder: Path) -> None:
+    """Once a training's result is written, its checkpoints have done their work."""
+    for checkpoint in folder.glob("checkpoint*"):
+        shutil.rmtree(checkpoint)
 
 
 def _trained(model: MultiTaskModel) -> list[tuple[str, Any]]:
