@@ -20,6 +20,7 @@ from nlpkit.types import Analysis, Answer, Document, Entity, Hit, Label, Results
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from pathlib import Path
 
     from nlpkit.pipeline import Pipeline
 
@@ -43,7 +44,7 @@ __all__ = [
 ]
 
 
-def load(name: str = "base-en", device: str = "auto", precision: str = "auto") -> Pipeline:
+def load(name: str | Path = "base-en", device: str = "auto", precision: str = "auto") -> Pipeline:
     """A pipeline by a bundle's name or folder, a transformers checkpoint's folder, or a hub id."""
     from nlpkit.loading import load as load_pipeline
 

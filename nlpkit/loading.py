@@ -32,7 +32,7 @@ def default_pipeline() -> Pipeline:
     return found
 
 
-def load(name: str = DEFAULT, device: str = "auto", precision: str = "auto") -> Pipeline:
+def load(name: str | Path = DEFAULT, device: str = "auto", precision: str = "auto") -> Pipeline:
     """A pipeline from a bundle's name or folder, a transformers checkpoint's folder, or a hub id.
 
     Raises:

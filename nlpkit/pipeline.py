@@ -194,7 +194,7 @@ class Pipeline:
 
         Takes ``answer(question, context)`` or a list of such pairs. With ``n_best`` above 1 each
         result is a list, best first. ``max_answer_length`` counts words. ``no_answer=False``
-        always quotes something (except from an empty context).
+        always quotes something (except for an empty question or context).
         """
         options = {
             "no_answer": _boolean("no_answer", no_answer),

@@ -125,6 +125,7 @@ class TextEncoder:
     ) -> None:
         tokenizer.no_truncation()
         tokenizer.no_padding()
+        tokenizer.encode_special_tokens = True  # "[SEP]" in a caller's text is text
         self._tokenizer = tokenizer
         self.shape_types = shape_types
         self.n_types = n_types
@@ -356,7 +357,7 @@ def _trimmed(starts: Ints, ends: Ints, space: Bools) -> tuple[Ints, Ints]:
 
 
 def _with_marks(starts: Ints, ends: Ints, mark: Bools) -> Ints:
-    """Token ends moved over combining marks that the vocabulary drops: they go with their letter."""
+    """Token ends moved over combining marks that vocabularies drop: they go with their letter."""
     ends = ends.copy()
     limits = np.append(starts[1:], len(mark))
     while True:

@@ -138,6 +138,22 @@ KNOWN_FAILURES = (
 
 
 def recipe() -> Recipe:
+    """Two stages: all tasks at once; then fewer of each, more of ner, and harder questions."""
+    second = Recipe(
+        name="base-en",
+        description="The second stage of base-en",
+        tasks=(
+            ner.task(3),
+            sentiment.task(share=0.45),
+            topic.task(share=0.4),
+            qa.task(shares=(0.35, 0.35, 0.1, 0.1), unanswerable=qa.HARD),
+            embedding_task(),
+        ),
+        keep_embedding=8.0,
+        learning_rate=1e-4,
+        head_learning_rate=5e-4,
+        seed=1,
+    )
     return Recipe(
         name="base-en",
         description="Entities, sentiment, topic, answers and embeddings for English",
@@ -147,4 +163,5 @@ def recipe() -> Recipe:
         intended_use=INTENDED_USE,
         known_failures=KNOWN_FAILURES,
         fit=qa.fit,
+        then=second,
     )

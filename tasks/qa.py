@@ -3,8 +3,9 @@
 Data     SQuAD 1.1 (Rajpurkar et al. 2016), 11,877 training questions of 44 articles;
          SQuADShifts (Miller et al. 2020): new Wikipedia, Amazon reviews, Reddit, 27,626 questions.
 Terms    SQuAD: CC BY-SA 4.0; SQuADShifts: CC BY 4.0.
-Convert  The first of several answers is the target. One question in six is asked again of another
-         paragraph of its article, where it has no answer.
+Convert  The first of several answers is the target. Some questions are asked once more where they
+         have no answer: of another paragraph of the article, of their own without the sentence
+         that answers them, or with a name, number, adjective or verb turned.
 Fit      The threshold of "no answer": on the articles of the SQuAD 2.0 dev set that stand at even
          places of their sorted titles. Scores are reported on the other half.
 Run      nlpkit train qa --output my-qa
@@ -14,8 +15,11 @@ Score    SQuAD 1.1 dev F1 about 0.70 after 16,000 questions
 from __future__ import annotations
 
 import random
+import re
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from itertools import pairwise
 from typing import Any
 
 from nlpkit.engines import PluggedHead
@@ -70,23 +74,140 @@ THRESHOLD = Source(
 
 #: Share of the questions that an epoch takes from each source.
 SHARES = (0.9, 0.45, 0.12, 0.12)
-UNANSWERABLE = 1 / 6
+#: How often a question is asked once more where it has no answer, by the way this is done.
+EASY = {"elsewhere": 1 / 6}
+HARD = {"elsewhere": 0.1, "cut": 0.25, "altered": 0.35}
+
+OPPOSITES = dict(
+    pair
+    for one, other in (
+        ("first", "last"),
+        ("largest", "smallest"),
+        ("biggest", "smallest"),
+        ("highest", "lowest"),
+        ("most", "least"),
+        ("more", "less"),
+        ("best", "worst"),
+        ("before", "after"),
+        ("earliest", "latest"),
+        ("oldest", "newest"),
+        ("north", "south"),
+        ("northern", "southern"),
+        ("east", "west"),
+        ("eastern", "western"),
+        ("increase", "decrease"),
+        ("won", "lost"),
+        ("win", "lose"),
+        ("started", "ended"),
+        ("begin", "end"),
+        ("began", "ended"),
+        ("born", "buried"),
+        ("male", "female"),
+        ("always", "never"),
+        ("maximum", "minimum"),
+        ("upper", "lower"),
+        ("include", "exclude"),
+        ("allowed", "forbidden"),
+        ("same", "different"),
+        ("above", "below"),
+        ("love", "hate"),
+        ("like", "dislike"),
+        ("easy", "hard"),
+        ("good", "bad"),
+        ("long", "short"),
+        ("old", "new"),
+    )
+    for pair in ((one, other), (other, one))
+)
+NAME = re.compile(r"(?<=[a-z,] )[A-Z][\w'-]+(?: (?:of |the |de )?[A-Z][\w'-]+)*")
+NUMBER = re.compile(r"\d[\d,.]*\d|\d")
+VERB = re.compile(r"\b(did|does|do|was|were|is|are|has|have|can|could|would|will)\b")
 
 
-def examples(rng: random.Random) -> Sequence[QAExample]:
+def examples(
+    rng: random.Random, shares: Sequence[float] = SHARES, unanswerable: Mapping[str, float] = EASY
+) -> Sequence[QAExample]:
     made: list[QAExample] = []
-    for source, share in zip(SOURCES, SHARES, strict=True):
+    for source, share in zip(SOURCES, shares, strict=True):
         known = read_squad(source.path())
         contexts: dict[str, list[str]] = defaultdict(list)
+        names: dict[str, list[str]] = defaultdict(list)
         for example in known:
             if example.context not in contexts[example.title][-1:]:
                 contexts[example.title].append(example.context)
+            names[example.title] += NAME.findall(example.question)
         for example in rng.sample(known, int(share * len(known))):
             made.append(example)
-            others = [c for c in contexts[example.title] if c != example.context]
-            if others and rng.random() < UNANSWERABLE:
-                made.append(QAExample(example.question, rng.choice(others), (), example.id))
+            ways: dict[str, Callable[[QAExample, random.Random], QAExample | None]] = {
+                "elsewhere": partial(elsewhere, contexts=contexts[example.title]),
+                "cut": cut,
+                "altered": partial(altered, names=names[example.title]),
+            }
+            for way, often in unanswerable.items():
+                if rng.random() < often and (changed := ways[way](example, rng)) is not None:
+                    made.append(changed)
     return made
+
+
+def elsewhere(example: QAExample, rng: random.Random, contexts: Sequence[str]) -> QAExample | None:
+    """The question, asked of another paragraph of its article."""
+    others = [context for context in contexts if context != example.context]
+    return QAExample(example.question, rng.choice(others), ()) if others else None
+
+
+def cut(example: QAExample, rng: random.Random) -> QAExample | None:
+    """The question, asked of its paragraph without the sentence that answers it."""
+    ends = [0, *(m.end() for m in re.finditer(r"[.!?] +", example.context)), len(example.context)]
+    sentences = [example.context[a:b] for a, b in pairwise(ends)]
+    answers = [text for _, text in example.answers]
+    kept = "".join(s for s in sentences if not any(answer in s for answer in answers)).strip()
+    return QAExample(example.question, kept, ()) if len(kept) > len(example.context) / 3 else None
+
+
+def altered(example: QAExample, rng: random.Random, names: Sequence[str]) -> QAExample | None:
+    """The question with a name, number, adjective or verb turned: the paragraph fails it."""
+    changes = [
+        _with_other_name(example.question, rng, names),
+        _with_other_number(example.question, rng),
+        _with_opposite(example.question),
+        _negated(example.question) if rng.random() < 0.3 else None,
+    ]
+    possible = [change for change in changes if change is not None]
+    return QAExample(rng.choice(possible), example.context, ()) if possible else None
+
+
+def _with_other_name(question: str, rng: random.Random, names: Sequence[str]) -> str | None:
+    found = list(NAME.finditer(question))
+    others = [name for name in names if name not in question]
+    if not found or not others:
+        return None
+    match = rng.choice(found)
+    return question[: match.start()] + rng.choice(others) + question[match.end() :]
+
+
+def _with_other_number(question: str, rng: random.Random) -> str | None:
+    match = NUMBER.search(question)
+    if match is None:
+        return None
+    digits = [rng.choice("123456789") if c.isdigit() else c for c in match.group()]
+    if len(digits) == 4:  # a year stays near
+        digits[:2] = match.group()[:2]
+    changed = "".join(digits)
+    if changed == match.group():
+        return None
+    return question[: match.start()] + changed + question[match.end() :]
+
+
+def _with_opposite(question: str) -> str | None:
+    words = question.split(" ")
+    for i, word in enumerate(words):
+        if word.lower() in OPPOSITES:
+            return " ".join([*words[:i], OPPOSITES[word.lower()], *words[i + 1 :]])
+    return None
+
+
+def _negated(question: str) -> str | None:
+    return VERB.sub(r"\1 not", question, count=1) if VERB.search(question) else None
 
 
 def fit(kit: Pipeline) -> dict[str, dict[str, Any]]:
@@ -118,12 +239,14 @@ class _Margins(SpanHead):
         return [Answer(reading.text[start:end], start, end, null - score)]
 
 
-def task(epochs: int = 1) -> Task:
+def task(
+    epochs: int = 1, shares: Sequence[float] = SHARES, unanswerable: Mapping[str, float] = EASY
+) -> Task:
     return Task(
         name="qa",
         kind="question-answering",
         config={},
-        examples=examples,
+        examples=partial(examples, shares=shares, unanswerable=unanswerable),
         sources=(*SOURCES, THRESHOLD),
         epochs=epochs,
         max_length=320,
@@ -134,4 +257,4 @@ def task(epochs: int = 1) -> Task:
 
 
 def recipe() -> Recipe:
-    return Recipe("qa", "Extractive question answering", (task(2),), fit=fit)
+    return Recipe("qa", "Extractive question answering", (task(2, unanswerable=HARD),), fit=fit)

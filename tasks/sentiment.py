@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Sequence
+from functools import partial
 
 from nlpkit.readers import Source, TextExample, read_classified
 from nlpkit.training.recipe import Recipe, Task
@@ -46,20 +47,26 @@ SOURCES = (
     ),
 )
 
+#: Examples of each source that a whole epoch draws.
+PER_EPOCH = (24_000, 8_544, 22_000)
 
-def examples(rng: random.Random) -> Sequence[TextExample]:
-    phrases, sentences, tweets = (read_classified(source.path()) for source in SOURCES)
-    made = [TextExample(e.text, (SST2[e.labels[0]],)) for e in rng.sample(phrases, 24_000)]
+
+def examples(rng: random.Random, share: float = 1.0) -> Sequence[TextExample]:
+    def some(source: Source, n: int) -> list[TextExample]:
+        return rng.sample(read_classified(source.path()), int(n * share))
+
+    phrases, sentences, tweets = (some(*pair) for pair in zip(SOURCES, PER_EPOCH, strict=True))
+    made = [TextExample(e.text, (SST2[e.labels[0]],)) for e in phrases]
     made += [TextExample(e.text, (SST5[e.labels[0]],)) for e in sentences]
-    return made + rng.sample(tweets, 22_000)
+    return made + tweets
 
 
-def task(epochs: int = 1) -> Task:
+def task(epochs: int = 1, share: float = 1.0) -> Task:
     return Task(
         name="sentiment",
         kind="sequence-classification",
         config={"labels": LABELS, "pooling": "cls"},
-        examples=examples,
+        examples=partial(examples, share=share),
         sources=SOURCES,
         epochs=epochs,
         max_length=128,

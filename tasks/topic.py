@@ -14,6 +14,7 @@ import html
 import random
 import re
 from collections.abc import Sequence
+from functools import partial
 
 from nlpkit.readers import Source, TextExample, read_classified
 from nlpkit.training.recipe import Recipe, Task
@@ -31,10 +32,10 @@ TRAIN = Source(
 PER_EPOCH = 14_000
 
 
-def examples(rng: random.Random) -> Sequence[TextExample]:
+def examples(rng: random.Random, share: float = 1.0) -> Sequence[TextExample]:
     return [
         TextExample(clean(e.text) if rng.random() < 0.5 else e.text, e.labels)
-        for e in rng.sample(read_classified(TRAIN.path()), PER_EPOCH)
+        for e in rng.sample(read_classified(TRAIN.path()), int(share * PER_EPOCH))
     ]
 
 
@@ -43,12 +44,12 @@ def clean(text: str) -> str:
     return html.unescape(re.sub(r" ?#(\d+);", r"&#\1;", text))
 
 
-def task(epochs: int = 1) -> Task:
+def task(epochs: int = 1, share: float = 1.0) -> Task:
     return Task(
         name="topic",
         kind="sequence-classification",
         config={"labels": LABELS, "pooling": "cls"},
-        examples=examples,
+        examples=partial(examples, share=share),
         sources=(TRAIN,),
         epochs=epochs,
         max_length=192,

@@ -8,6 +8,8 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 
+pytest_plugins = ["tiny"]
+
 settings.register_profile("nlpkit", deadline=None)
 settings.register_profile("nlpkit-ci", deadline=None, derandomize=True, print_blob=True)
 settings.load_profile("nlpkit-ci" if os.environ.get("CI") else "nlpkit")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from itertools import product
+from itertools import pairwise, product
 from typing import Any, ClassVar
 
 import numpy as np
@@ -13,7 +13,16 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from nlpkit.errors import InputError, UnknownNameError
-from nlpkit.heads import HEADS, Head, PoolingHead, Reading, SequenceHead, SpanHead, TokenHead, make_head
+from nlpkit.heads import (
+    HEADS,
+    Head,
+    PoolingHead,
+    Reading,
+    SequenceHead,
+    SpanHead,
+    TokenHead,
+    make_head,
+)
 from nlpkit.heads.base import Array, Floats, Parameters, linear
 from nlpkit.heads.span import _best_spans
 from nlpkit.pipeline import Pipeline
@@ -128,7 +137,7 @@ def _flat(head: LengthHead, hidden: Array, batch: Batch, p: Parameters) -> Array
         ("forward", _numpy_only, "torch"),
         ("forward", _flat, "forward"),
         ("loss", lambda head, logits, targets: (logits - targets) ** 2, "loss"),
-        ("loss", lambda head, logits, targets: -((logits[:, 0] - targets) ** 2).mean().abs(), "loss"),
+        ("loss", lambda head, logits, targets: logits.detach().mean(), "loss"),
         ("decode", lambda head, logits, reading: np.random.default_rng().random(), "decode"),
         ("decode", lambda head, logits, reading: Entity("x", "X", 0, 1, 0.5), "decode"),
         ("decode", lambda head, logits, reading: logits[0][0], "empty text"),
@@ -157,8 +166,8 @@ def test_the_contract_names_what_is_missing() -> None:
 
 
 def legal(tags: Sequence[str]) -> bool:
-    before = ("O", *tags)
-    return all(tag[:2] != "I-" or last[2:] == tag[2:] for last, tag in zip(before, tags, strict=False))
+    """I-X comes after B-X or I-X only."""
+    return all(tag[:2] != "I-" or last[2:] == tag[2:] for last, tag in pairwise(("O", *tags)))
 
 
 @given(
@@ -180,12 +189,14 @@ def test_tags_are_the_best_legal_sequence(logits: Floats) -> None:
 
 
 def token_logits(encoder: TextEncoder, text: str, tags: str, sure: float = 8.0) -> list[Floats]:
-    """Logits of one row that say these tags, one for each token ("." is O)."""
+    """Logits of one row that say these tags, one for each token ("." is O); after I-X comes B-X."""
     n_tokens = len(encoder.encode([text])[0])
     named = [tag.replace(".", "O") for tag in tags.split()]
     assert len(named) == n_tokens, f"{n_tokens} tokens"
     logits = np.zeros((n_tokens + 2, len(LABELS)), dtype=np.float32)
-    logits[np.arange(n_tokens) + 1, [LABELS.index(tag) for tag in named]] = sure
+    for row, tag in zip(logits[1:], named, strict=False):
+        row[LABELS.index(tag.replace("I-", "B-"))] = sure / 2
+        row[LABELS.index(tag)] = sure
     return [logits]
 
 
@@ -207,10 +218,9 @@ def token_logits(encoder: TextEncoder, text: str, tags: str, sure: float = 8.0) 
         ("Lo\u0301ndon\u0301 is", "B-LOC .", [("Lo\u0301ndon\u0301", "LOC")]),
     ],
 )
-def test_entities(
-    encoder: TextEncoder, text: str, tags: str, found: list[tuple[str, str]]
-) -> None:
-    entities = TokenHead(LABELS).decode(token_logits(encoder, text, tags), reading_of(encoder, text))
+def test_entities(encoder: TextEncoder, text: str, tags: str, found: list[tuple[str, str]]) -> None:
+    logits = token_logits(encoder, text, tags)
+    entities = TokenHead(LABELS).decode(logits, reading_of(encoder, text))
     assert [(entity.text, entity.label) for entity in entities] == found
     for entity in entities:
         assert text[entity.start : entity.end] == entity.text
@@ -220,10 +230,12 @@ def test_an_entitys_score_is_its_words_mean_probability_of_the_label(encoder: Te
     text = "Ada Lovelace"
     logits = token_logits(encoder, text, "B-PER I-PER", sure=2.0)
     (entity,) = TokenHead(LABELS).decode(logits, reading_of(encoder, text))
-    # B-PER and I-PER together: (e^2 + 1) of (e^2 + 4).
-    assert entity.score == pytest.approx((np.exp(2) + 1) / (np.exp(2) + 4))
+    # B-PER and I-PER together, of all five labels.
+    first = (np.exp(2) + 1) / (np.exp(2) + 4)
+    second = (np.exp(2) + np.exp(1)) / (np.exp(2) + np.exp(1) + 3)
+    assert entity.score == pytest.approx((first + second) / 2)
     (warmer,) = TokenHead(LABELS, temperature=2.0).decode(logits, reading_of(encoder, text))
-    assert warmer.score == pytest.approx((np.exp(1) + 1) / (np.exp(1) + 4))
+    assert warmer.score < entity.score
 
 
 def test_each_token_is_tagged_by_the_window_that_owns_it(encoder: TextEncoder) -> None:
@@ -354,9 +366,9 @@ def test_n_best_answers_come_best_first(encoder: TextEncoder) -> None:
 
 
 def test_an_answer_has_at_most_so_many_words(encoder: TextEncoder) -> None:
-    (answer,) = answers_to(encoder, SpanHead(), max_answer_length=1)
-    assert answer.text == "old"
-    assert answers_to(encoder, SpanHead(), max_answer_length=2)[0].text == "old man"
+    for length, text in ((1, "old"), (2, "old man")):
+        (answer,) = answers_to(encoder, SpanHead(), max_answer_length=length, no_answer=False)
+        assert answer.text == text
 
 
 @pytest.mark.parametrize(("threshold", "text"), [(-2.0, None), (-1.01, None), (-0.99, "old man")])
@@ -376,8 +388,8 @@ def test_scores_are_shares_of_all_spans_and_of_no_answer(encoder: TextEncoder) -
     assert answer.score == pytest.approx(np.exp(6.0) / (starts * ends))
     (answer,) = answers_to(encoder, SpanHead())
     assert answer.score == pytest.approx(np.exp(6.0) / (starts * ends + np.exp(5.0)))
-    (nothing,) = answers_to(encoder, SpanHead(threshold=-2.0))
-    assert nothing.score == pytest.approx(np.exp(5.0) / (starts * ends + np.exp(5.0)))
+    (nothing,) = answers_to(encoder, SpanHead(threshold=-2.0))  # counts as 5 + 2
+    assert nothing.score == pytest.approx(np.exp(7.0) / (starts * ends + np.exp(7.0)))
 
 
 def test_over_windows_the_best_span_and_the_least_null_count(encoder: TextEncoder) -> None:
@@ -396,7 +408,8 @@ def test_a_word_longer_than_every_window_still_has_answers(encoder: TextEncoder)
     word = "zq" * 20
     reading = reading_of(encoder, word, windows(40, 16, 4))
     rng = np.random.default_rng(0)
-    logits = [rng.normal(size=(w.last - w.first + 2, 2)).astype(np.float32) for w in reading.windows]
+    parts = [rng.normal(size=(window.last - window.first + 2, 2)) for window in reading.windows]
+    logits = [part.astype(np.float32) for part in parts]
     (answer,) = SpanHead().decode(logits, reading, no_answer=False)
     assert answer
     assert word[answer.start : answer.end] == answer.text

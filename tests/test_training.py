@@ -96,14 +96,25 @@ def test_a_run_killed_and_resumed_equals_an_unbroken_one(recipe: Recipe, tmp_pat
 
     with pytest.raises(RuntimeError, match="killed"):  # after step 20, before its checkpoint
         train_recipe(recipe, tmp_path / "killed", checkpoint_minutes=0, report=die)
-    assert len(list((tmp_path / "killed.training").glob("checkpoint-*"))) == 1
-    (tmp_path / "killed.training" / "checkpoint.draft").mkdir()  # killed while it was written
+    stage = tmp_path / "killed.training" / "stage-1"
+    assert len(list(stage.glob("checkpoint-*"))) == 1
+    (stage / "checkpoint.draft").mkdir()  # killed while it was written
     resumed = train_recipe(recipe, tmp_path / "killed")
 
     expected, got = values(unbroken), values(resumed)
     assert expected.keys() == got.keys()
     for name, value in expected.items():
         np.testing.assert_array_equal(got[name], value, err_msg=name)
+
+
+def test_a_second_stage_goes_on_from_the_first(recipe: Recipe, tmp_path: Path) -> None:
+    still = replace(recipe, learning_rate=0.0, head_learning_rate=0.0, weight_decay=0.0)
+    one = train_recipe(recipe, tmp_path / "one")
+    two = train_recipe(replace(recipe, then=still), tmp_path / "two")
+    for name, value in values(one).items():
+        np.testing.assert_array_equal(values(two)[name], value, err_msg=name)
+    more = train_recipe(replace(recipe, then=replace(recipe, seed=1)), tmp_path / "more")
+    assert any((values(more)[name] != value).any() for name, value in values(one).items())
 
 
 def test_sigterm_leaves_a_checkpoint_to_go_on_from(recipe: Recipe, tmp_path: Path) -> None:
@@ -145,7 +156,7 @@ def test_a_recipe_becomes_a_bundle(recipe: Recipe, tmp_path: Path) -> None:
     exact = nlpkit.load(str(tmp_path / "small-1.training" / "float32"), device="cpu")
     assert float(kit.embed("a good day") @ exact.embed("a good day")) > 0.99
     assert (kit.precision, exact.precision) == ("int8 weights, fp32", "fp32")
-    assert not list((tmp_path / "small-1.training").glob("checkpoint*"))
+    assert not list((tmp_path / "small-1.training").glob("*/checkpoint*"))
     with pytest.raises(OutputExistsError):
         train_recipe(recipe, path)
 
@@ -185,7 +196,7 @@ def test_an_adapter_equals_the_merged_model(tiny_folder: Path) -> None:
         if "lora_B" in name:
             torch.nn.init.normal_(parameter, std=0.1)
     adapter = lora_tensors(wrapped)
-    merged = wrapped.merge_and_unload().eval()  # type: ignore[attr-defined, operator]
+    merged = wrapped.merge_and_unload().eval()  # type: ignore[operator]
 
     (encoded,) = bundle.encoder.encode(["Ada Lovelace lived in London."])
     (window,) = windows(len(encoded), 100, 10)

@@ -18,8 +18,8 @@ class SpanHead:
     """Scores every token as the start and as the end of the answer (Devlin et al. 2019, 4.2).
 
     Position 0 (``[CLS]``) stands for "no answer here". Over the windows of a long context, "no
-    answer" is as likely as in the window that believes it least; it wins where it leads the best
-    span by more than ``threshold`` (in logits). An answer begins and ends at word borders.
+    answer" scores as in the window that believes it least, less ``threshold`` (in logits); it wins
+    where that is more than the best span. An answer begins and ends at word borders.
     """
 
     kind: ClassVar[str] = "question-answering"
@@ -71,8 +71,9 @@ class SpanHead:
         if not len(reading.encoded):
             return [Answer(None, None, None, 1.0)]
         null, spans = self.candidates(logits, reading, n_best, max_answer_length)
+        null -= self.threshold
         total = self._log_total(logits, reading, null if no_answer else None)
-        if no_answer and null - spans[0][0] > self.threshold:
+        if no_answer and null > spans[0][0]:
             return [Answer(None, None, None, self._probability(null, total))]
         return [
             Answer(reading.text[start:end], start, end, self._probability(score, total))

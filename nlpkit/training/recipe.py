@@ -54,7 +54,8 @@ class Recipe:
     ``fit(pipeline)`` runs after training and gives values for heads' configs that are fitted and
     not trained, such as the threshold of "no answer". ``licence`` says under which terms the
     weights may be used; it goes beside them as WEIGHTS-LICENSE and, with ``intended_use`` and
-    ``known_failures``, into the card.
+    ``known_failures``, into the card. ``then`` is a second stage: a recipe for the same heads that
+    starts from the model this one ends with.
     """
 
     name: str
@@ -73,6 +74,12 @@ class Recipe:
     intended_use: str = ""
     known_failures: tuple[str, ...] = ()
     fit: Callable[[Any], dict[str, dict[str, Any]]] | None = None
+    then: Recipe | None = None
+
+    @property
+    def stages(self) -> list[Recipe]:
+        """This recipe and those that go on where it ends."""
+        return [self, *(self.then.stages if self.then else ())]
 
 
 def load_recipe(name_or_path: str | Path) -> Recipe:

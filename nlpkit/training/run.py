@@ -83,19 +83,29 @@ def train_recipe(
 ) -> Path:
     """Train a recipe's tasks together and write the bundle ``output``.
 
-    Checkpoints lie in ``<output>.training``; the same call resumes from them. Beside the bundle,
-    ``<output>.training/float32`` holds the same model with its weights unquantised.
+    Checkpoints lie in ``<output>.training``, a folder for each stage; the same call resumes from
+    them. ``<output>.training/float32`` holds the same model with its weights unquantised.
     """
     if output.exists() and not overwrite:
         raise OutputExistsError.of(output)
     check_device(device)
     work = work_folder(output)
     start = start_of(recipe)
-    model = train(
-        recipe, work, start, device=device, checkpoint_minutes=checkpoint_minutes, report=report
-    )
+    model: MultiTaskModel | None = None
+    for number, stage in enumerate(recipe.stages, 1):
+        model = train(
+            stage,
+            work / f"stage-{number}",
+            start,
+            device=device,
+            after=model,
+            checkpoint_minutes=checkpoint_minutes,
+            report=report,
+        )
+    assert model is not None
     save_trained(model.cpu(), recipe, start.encoder, output, storage)
-    remove_checkpoints(work)
+    for number, _ in enumerate(recipe.stages, 1):
+        remove_checkpoints(work / f"stage-{number}")
     return output
 
 

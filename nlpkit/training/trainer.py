@@ -82,13 +82,15 @@ def train(
     start: Start,
     *,
     device: str = "cpu",
+    after: MultiTaskModel | None = None,
     checkpoint_minutes: float = 5.0,
     report: Callable[[Progress], None] = lambda progress: None,
 ) -> MultiTaskModel:
     """Train a recipe and return the model; checkpoints and the loss curve stay in ``folder``.
 
-    Started again with the same folder, it resumes from the last checkpoint. SIGTERM and Ctrl-C
-    leave a checkpoint behind.
+    ``after`` is the model of an earlier stage on the same backbone: heads of the same name go on
+    from theirs. Started again with the same folder, it resumes from the last checkpoint. SIGTERM
+    and Ctrl-C leave a checkpoint behind.
 
     Raises:
         TrainingError: the loss is not finite, or the run was told to stop.
@@ -96,7 +98,10 @@ def train(
     torch.manual_seed(recipe.seed)
     folder.mkdir(parents=True, exist_ok=True)
     heads = {task.name: make_head(task.kind, task.config) for task in recipe.tasks}
-    model = MultiTaskModel(start.backbone, heads, recipe.seed).to(device)
+    model = MultiTaskModel(start.backbone, heads, recipe.seed)
+    if after is not None:
+        model.head_parameters.load_state_dict(after.head_parameters.state_dict())
+    model.to(device)
     teacher = None
     if recipe.keep_embedding:
         teacher = load_backbone(recipe.backbone).eval()
@@ -301,7 +306,7 @@ def _identity(recipe: Recipe, model: MultiTaskModel, steps: Sequence[Step]) -> s
     """A hash of all that a run follows from: settings, what is trained, every row and target."""
     digest = hashlib.sha256()
     settings = {f.name: getattr(recipe, f.name) for f in fields(recipe)}
-    settings["fit"] = None
+    settings["fit"] = settings["then"] = None
     settings["tasks"] = [(t.name, t.kind, t.config, t.weight) for t in recipe.tasks]
     digest.update(repr((settings, [name for name, _ in _trained(model)])).encode())
     for step in steps:
