@@ -182,7 +182,8 @@ def _quietly(loader: Any, name_or_path: str) -> PreTrainedModel:
             )
     except OSError as error:
         raise InputError(
-            f"no checkpoint {name_or_path!r} (model.safetensors and config.json): {error}"
+            f"no checkpoint {name_or_path!r} (model.safetensors and config.json): "
+            + str(error).partition("\n")[0]
         ) from None
     finally:
         logging.set_verbosity(before)

@@ -81,7 +81,7 @@ def evaluate(
                     partial(measure, done),
                     bundle=kit.name,
                     engine=kit.engine.name,
-                    precision=kit.engine.precision,
+                    precision=kit.precision,
                     command=shlex.join(["nlpkit", "evaluate", bundle, *words, *options]),
                 )
             _show(report, as_json, file)

@@ -73,7 +73,14 @@ def save_bundle(
             "recipe": recipe.name,
             "seed": recipe.seed,
             "backbone": recipe.backbone,
-            "tasks": {task.name: {"epochs": task.epochs} for task in recipe.tasks},
+            "stages": [
+                {
+                    "seed": stage.seed,
+                    "learning_rate": stage.learning_rate,
+                    "epochs": {task.name: task.epochs for task in stage.tasks},
+                }
+                for stage in recipe.stages
+            ],
             **(facts or {}),
         },
     )
