@@ -58,12 +58,14 @@ def load(name: str | Path = DEFAULT, device: str = "auto", precision: str = "aut
 
 
 def _from_bundle(bundle: Bundle, choice: Choice) -> Pipeline:
-    manifest = bundle.manifest
+    manifest, path = bundle.manifest, bundle.path
 
     def adapted(adapter: Mapping[str, NDArray[Any]]) -> Engine:
         from nlpkit.weights import merge_adapter
 
-        return _engine(bundle, merge_adapter(bundle.weights, adapter), choice)
+        # Read again: the plain weights are not kept beside the engine's own.
+        again = read_bundle(path)
+        return _engine(again, merge_adapter(again.weights, adapter), choice)
 
     return Pipeline(
         bundle.encoder,

@@ -32,7 +32,7 @@ T = TypeVar("T")
 Vectors = NDArray[np.float32]
 
 #: Rows times the longest row of a batch that the engine reads at once.
-TOKEN_BUDGET = 2048
+TOKEN_BUDGET = 1024
 #: Texts are taken from the input this many at a time, or fewer when they are long.
 CHUNK_TEXTS = 512
 CHUNK_CHARACTERS = 250_000

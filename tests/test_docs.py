@@ -92,3 +92,17 @@ def write_files(folder: Path) -> None:
     ]
     squad = {"data": [{"title": "shop", "paragraphs": [{"context": context, "qas": qas}]}]}
     (folder / "train.json").write_text(json.dumps(squad))
+
+
+def test_the_scores_of_the_readme_are_those_of_the_card() -> None:
+    card = json.loads((ROOT / "nlpkit/bundles/base-en-1/card.json").read_text(encoding="utf-8"))
+    measured = {
+        (report["suite"], f"{100 * score:.1f}")
+        for report in card["reports"]
+        for score in report["scores"].values()
+    }
+    rows = re.findall(
+        r"^\| (\w+) \| [^|]+ \| ([\d.]+) \|", PAGES[0].read_text("utf-8"), re.MULTILINE
+    )
+    assert len(rows) > 10
+    assert set(rows) <= measured

@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from nlpkit.errors import InputError
-from nlpkit.heads.base import Array, Floats, Parameters, Reading, pool
+from nlpkit.heads.base import Array, Floats, Parameters, Reading, pool, project
 from nlpkit.text import Batch
 
 
@@ -46,7 +46,7 @@ class PoolingHead:
     def forward(self, hidden: Array, batch: Batch, parameters: Parameters) -> Array:
         """*Shape:* (batch, length, width) to (batch, width), not yet of unit length."""
         pooled = pool(hidden, batch, self.pooling)
-        return pooled @ parameters["weight"].T if self.projection else pooled
+        return project(pooled, parameters["weight"]) if self.projection else pooled
 
     def loss(self, logits: Array, targets: Array) -> Array:
         """One minus the mean cosine to (batch, width) target vectors."""

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nlpkit.errors import InputError
-from nlpkit.heads.base import Array, Floats, Parameters, Reading, linear
+from nlpkit.heads.base import Array, Floats, Parameters, Reading, as_type_of, linear
 from nlpkit.text import Batch, Ints
 from nlpkit.types import Answer
 
@@ -38,7 +38,8 @@ class SpanHead:
 
     def forward(self, hidden: Array, batch: Batch, parameters: Parameters) -> Array:
         """*Shape:* (batch, length, width) to (batch, length, 2): start and end logits."""
-        return linear(hidden, parameters) - 1e4 * (1 - batch.mask)[:, :, None]
+        mask = as_type_of(hidden, batch.mask)
+        return linear(hidden, parameters) - 1e4 * (1 - mask)[:, :, None]
 
     def loss(self, logits: Array, targets: Array) -> Array:
         """Mean cross-entropy of start and end; targets are (batch, 2) row positions, 0 for none."""
