@@ -31,8 +31,9 @@ class OnnxEngine:
         options.log_severity_level = 3
         # The graph is written with fused operators; what is left to do is constant folding.
         options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_BASIC
-        # Without the arena a large batch's memory goes back when the batch is done.
-        options.enable_cpu_mem_arena = False
+        # The memory arena stays on: batches are bounded, so it is too, and a text of a megabyte
+        # peaks at 300 MB, where plain malloc's fragments made it 390 to 560.
+        options.enable_cpu_mem_arena = True
         tensors = graph_tensors(weights, int(config["num_hidden_layers"]))
         names = list(tensors)
         values = [onnxruntime.OrtValue.ortvalue_from_numpy(tensors[name]) for name in names]
