@@ -2,8 +2,9 @@
 
     python benchmarks/costs.py [--write]
 
-Every figure comes from new processes, in turns, and is a median; ratios compare runs of the same
-minute. Texts are the AG News test set where NLPKIT_DATA is set, else sentences of this file.
+Every figure comes from new processes. Times are medians of runs in turns, ratios compare runs of
+the same minute; memory is the peak of one run, in MiB. Texts are the AG News test set where
+NLPKIT_DATA is set, else sentences of this file.
 """
 
 from __future__ import annotations

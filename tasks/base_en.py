@@ -137,6 +137,8 @@ KNOWN_FAILURES = (
     "refused; no_answer=False quotes the best span all the same.",
     "Tweets and forum posts: it finds two thirds of the persons and locations there, but two "
     "thirds of what it marks as such is wrong (WNUT-17).",
+    "The CoNLL-2003 score is slightly favourable: the second stage, with more epochs of entities, "
+    "was added after a look at the first stage's test score (0.838).",
     "Zero-shot labels follow word meaning, not logic: negations and abstract labels fail.",
 )
 
