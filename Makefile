@@ -52,7 +52,7 @@ $(VENV)/.core: $(REQUIREMENTS) | $(BIN)/pip
 
 $(VENV)/.full: $(REQUIREMENTS) | $(BIN)/pip
 	@echo 'nlpkit: installing what development needs into $(VENV), torch included (once, minutes)'
-	@$(INSTALL) -e '.[dev,train,files]'
+	@$(INSTALL) -e '.[dev,files,postgres,train]'
 	@touch $(VENV)/.core $@
 
 $(BIN)/pip:

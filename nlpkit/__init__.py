@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
+    from nlpkit.index import Index
     from nlpkit.pipeline import Pipeline
 
 __all__ = [
@@ -40,6 +41,7 @@ __all__ = [
     "embed",
     "load",
     "ner",
+    "open_index",
     "semantic_search",
 ]
 
@@ -100,6 +102,13 @@ def semantic_search(queries: Any, texts: Sequence[str], k: int = 10) -> Any:
     from nlpkit.search import semantic_search as search
 
     return search(_default(), queries, texts, k)
+
+
+def open_index(path: str | Path, model: Any = None, **options: Any) -> Index:
+    """The index in a folder, made where absent: see :func:`nlpkit.index.open_index`."""
+    from nlpkit.index import open_index as open_there
+
+    return open_there(path, model, **options)
 
 
 def _default() -> Pipeline:

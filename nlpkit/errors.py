@@ -6,8 +6,10 @@
     ├── UnknownNameError      a task, head, engine or recipe nobody has registered
     ├── DataError             a bad line in a data file: file, line, what was expected
     ├── BundleError           a bundle or task pack that is missing, altered or does not fit
+    ├── StoreError            an index or its database that is missing, locked or damaged
     ├── MissingExtraError     an absent dependency, with the pip command (also an ImportError)
     ├── OutputExistsError     a file that is kept unless told to overwrite (a FileExistsError)
+    ├── JobError              a job that did not come to its end
     └── TrainingError         a training that cannot go on
 
 Anything else that escapes from nlpkit is a bug.
@@ -59,6 +61,10 @@ class BundleError(NlpkitError):
     """A bundle or task pack that is missing, altered or does not fit."""
 
 
+class StoreError(NlpkitError):
+    """An index or its database that is missing, locked, damaged or does not fit."""
+
+
 class MissingExtraError(NlpkitError, ImportError):
     """An optional dependency is absent."""
 
@@ -82,6 +88,10 @@ class OutputExistsError(NlpkitError, FileExistsError):
 
 class TrainingError(NlpkitError):
     """A training that cannot go on; the last good checkpoint is kept."""
+
+
+class JobError(NlpkitError):
+    """A job that did not come to its end, or a check that found something."""
 
 
 class NlpkitWarning(UserWarning):

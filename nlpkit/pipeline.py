@@ -102,7 +102,7 @@ class Pipeline:
         self._lock = threading.Lock()
         self._heads: dict[str, PluggedHead] = dict(heads)
         self._engines: dict[str, Engine] = {}  # only for heads with an adapter of their own
-        self._pooling = next(
+        self.pooling = next(
             (h for h in self._heads.values() if isinstance(h.head, PoolingHead)),
             PluggedHead(PoolingHead(), {}),
         )
@@ -433,7 +433,7 @@ class Pipeline:
         ``""`` names the embedding. Heads added or removed later don't touch a call that runs.
         """
         with self._lock:
-            heads = {name: self.head(name) if name else self._pooling for name in names}
+            heads = {name: self.head(name) if name else self.pooling for name in names}
             engines = self._engines
         groups: dict[int, tuple[Engine, dict[str, PluggedHead]]] = {}
         for name, plugged in heads.items():

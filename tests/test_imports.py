@@ -23,7 +23,10 @@ NEED_AN_EXTRA = (
 )
 #: Import names that differ from the distribution's.
 IMPORT_NAMES = {"faiss-cpu": "faiss"}
-HEAVY = {"torch", "transformers", "sklearn", "scipy", "pandas", "pyarrow", "onnx", "tensorboard"}
+HEAVY = {
+    *("torch", "transformers", "sklearn", "scipy", "pandas", "pyarrow", "onnx", "tensorboard"),
+    *("psycopg", "pypdf", "docx", "lxml", "selectolax"),
+}
 
 
 def core_names() -> set[str]:

@@ -8,15 +8,15 @@ import sys
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from importlib import metadata
 from typing import Annotated, Any, TextIO
 
 import typer
 from typer.main import get_command
 
-from nlpkit.cli import bundles, card, doctor, evaluate, quickstart, texts, train
+from nlpkit.cli import bundles, card, doctor, evaluate, index, quickstart, texts, train
 from nlpkit.cli.output import say
-from nlpkit.errors import DISTRIBUTION, NlpkitError, NlpkitWarning, TrainingError
+from nlpkit.errors import JobError, NlpkitError, NlpkitWarning, TrainingError
+from nlpkit.version import library_version
 
 app = typer.Typer(
     help="One small BERT backbone, many answers: entities, classes, quoted answers, embeddings.",
@@ -39,6 +39,7 @@ for command in (
     quickstart.quickstart,
 ):
     app.command()(command)
+app.add_typer(index.index, name="index")
 
 
 def app_main(arguments: Sequence[str] | None = None) -> int:
@@ -57,7 +58,7 @@ def app_main(arguments: Sequence[str] | None = None) -> int:
         return stop.code if isinstance(stop.code, int) else int(stop.code is not None)
     except NlpkitError as error:
         say(f"error: {error}", "bold red")
-        return 1 if isinstance(error, TrainingError) else 2
+        return 1 if isinstance(error, JobError | TrainingError) else 2
     except OSError as error:  # a disk that is full, a folder one may not write to
         place = f"{error.filename}: " if error.filename else ""
         say(f"error: {place}{error.strerror or error}", "bold red")
@@ -80,14 +81,6 @@ def _nlpkit(
     ] = False,
 ) -> None:
     pass
-
-
-def library_version() -> str:
-    """The version of the installed distribution."""
-    try:
-        return metadata.version(DISTRIBUTION)
-    except metadata.PackageNotFoundError:
-        return "(not installed: run from its folder)"
 
 
 @contextmanager

@@ -1,0 +1,8 @@
+"""A semantic-search index on disk: documents in a SQL store, vectors in immutable segments."""
+
+from nlpkit.index.check import Problem
+from nlpkit.index.embedder import Embedder, PipelineEmbedder
+from nlpkit.index.index import Index, Upserted
+from nlpkit.index.opening import open_index
+
+__all__ = ["Embedder", "Index", "PipelineEmbedder", "Problem", "Upserted", "open_index"]
