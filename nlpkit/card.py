@@ -172,11 +172,18 @@ def card_json(
         **asdict(facts),
         "id": facts.id,
         "files": dict(facts.files),
-        "reports": [json.loads(one.to_json()) for one in kept],
+        "reports": [_without_data(one) for one in kept],
         "loss_in_points": losses,
         "known_failures": list(known_failures),
     }
     return json.dumps(card, indent=2, ensure_ascii=False) + "\n"
+
+
+def _without_data(report: Report) -> dict[str, Any]:
+    """The report as JSON, without the errors: they quote texts that are not ours to pass on."""
+    found: dict[str, Any] = json.loads(report.to_json())
+    del found["worst"]
+    return found
 
 
 def compare(facts: BundleFacts, reports: Iterable[Report]) -> list[Comparison]:
@@ -209,11 +216,19 @@ def _scores(facts: BundleFacts, compared: Sequence[Comparison]) -> list[str]:
     shipped = [c.shipped for c in compared if c.shipped is not None]
     references = [c.reference for c in compared if c.reference is not None]
     header = ["suite", "what", "score", facts.precision, "examples", "command"]
+    with_intervals = any(r.main[0] in r.intervals for r in shipped)
+    if with_intervals:
+        header[4:4] = ["95 %"]
     if references:
-        header[4:4] = [REFERENCE, "loss, points"]
-    rows = [_score_row(c, with_reference=bool(references)) for c in compared]
+        header[-2:-2] = [REFERENCE, "loss, points"]
+    rows = [_score_row(c, bool(references), with_intervals) for c in compared]
     ran = {f"{DISTRIBUTION} {r.version}, engine {r.engine}" for r in (*shipped, *references)}
     parts = [_table(header, rows), f"Measured with {'; '.join(sorted(ran))}."]
+    if with_intervals:
+        parts.append(
+            "95 %: the interval of the score over 1,000 resamples of the examples (percentile "
+            "bootstrap)."
+        )
     further = [
         f"- {r.suite}: " + ", ".join(f"{k} {_shown(v)}" for k, v in list(r.scores.items())[1:])
         for r in shipped
@@ -221,13 +236,39 @@ def _scores(facts: BundleFacts, compared: Sequence[Comparison]) -> list[str]:
     ]
     if further:
         parts += [f"Further scores in {facts.precision}:", "\n".join(further)]
+    parts += _entity_classes(shipped)
+    parts += _calibration(shipped)
     if references:
         commands = "\n".join(r.command for r in references)
         parts += [f"The {REFERENCE} scores come from:", f"```\n{commands}\n```"]
     return parts
 
 
-def _score_row(compared: Comparison, with_reference: bool) -> list[str]:
+def _entity_classes(reports: Sequence[Report]) -> list[str]:
+    """The classes of the suites of entities."""
+    rows = [
+        [
+            report.suite,
+            name,
+            *(_shown(one[key]) for key in ("precision", "recall", "f1")),
+            f"{one['n_gold']:,}",
+        ]
+        for report in reports
+        if report.suite in SUITES and SUITES[report.suite].task == "ner"
+        for name, one in report.details.get("per_class", {}).items()
+    ]
+    header = ("suite", "class", "precision", "recall", "F1", "support")
+    return ["Entities by class, strict:", _table(header, rows)] if rows else []
+
+
+def _calibration(reports: Sequence[Report]) -> list[str]:
+    """The calibration errors that were measured."""
+    name = "expected_calibration_error"
+    found = [f"{r.suite} {_shown(r.details[name])}" for r in reports if name in r.details]
+    return [f"Expected calibration error (15 bins): {', '.join(found)}."] if found else []
+
+
+def _score_row(compared: Comparison, with_reference: bool, with_interval: bool) -> list[str]:
     either = compared.shipped or compared.reference
     assert either is not None
     suite = SUITES.get(compared.suite)
@@ -239,8 +280,10 @@ def _score_row(compared: Comparison, with_reference: bool) -> list[str]:
         f"{either.n_examples:,}",
         f"`{either.command}`",
     ]
+    if with_interval:
+        row[4:4] = [_interval(compared.shipped)]
     if with_reference:
-        row[4:4] = [
+        row[-2:-2] = [
             "" if compared.reference is None else _shown(compared.reference.main[1]),
             "" if compared.loss is None else f"{compared.loss:.2f}",
         ]
@@ -253,8 +296,13 @@ def _table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
     return "\n".join(f"| {' | '.join(line)} |" for line in cells)
 
 
-def _shown(score: float) -> str:
-    return "undefined" if math.isnan(score) else f"{score:.4f}"
+def _interval(report: Report | None) -> str:
+    found = None if report is None else report.intervals.get(report.main[0])
+    return "" if found is None else f"{_shown(found[0])} to {_shown(found[1])}"
+
+
+def _shown(score: float | None) -> str:
+    return "undefined" if score is None or math.isnan(score) else f"{score:.4f}"
 
 
 def _code(digest: str) -> str:

@@ -10,11 +10,10 @@ import math
 import time
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import asdict, dataclass, field
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-from nlpkit.errors import DISTRIBUTION, DataError, InputError
+from nlpkit.errors import DataError, InputError
 from nlpkit.readers import TextExample, read_classified, read_conll, read_jsonl, read_squad
 from nlpkit.scoring import (
     Kit,
@@ -26,18 +25,24 @@ from nlpkit.scoring import (
     score_classes,
     score_entities,
     score_label_sets,
+    score_refusals,
     silent,
+    weigh,
 )
-from nlpkit.suites import SUITES, Suite, find_suite
+from nlpkit.suites import GROUPS, SUITES, Suite, find_suite, find_suites
+from nlpkit.version import library_version
 
 __all__ = [
+    "GROUPS",
     "SUITES",
     "Kit",
     "Measured",
     "Report",
     "Suite",
+    "classes_by_scheme",
     "evaluate_files",
     "find_suite",
+    "find_suites",
     "make_report",
     "read_reports",
 ]
@@ -48,7 +53,10 @@ SCORES_IN_LINE = 4
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """The scores of one run, the main one first, and all that is needed to take them again."""
+    """The scores of one run, the main one first, and all that is needed to take them again.
+
+    ``intervals``, ``details`` and ``worst`` are as in :class:`nlpkit.scoring.Measured`.
+    """
 
     suite: str
     scores: dict[str, float]
@@ -60,6 +68,8 @@ class Report:
     version: str
     command: str
     details: dict[str, Any] = field(default_factory=dict)
+    intervals: dict[str, list[float]] = field(default_factory=dict)
+    worst: list[dict[str, Any]] = field(default_factory=list)
 
     @property
     def main(self) -> tuple[str, float]:
@@ -69,11 +79,18 @@ class Report:
     def line(self) -> str:
         """One line of a table for people."""
         shown = list(self.scores)[:SCORES_IN_LINE]
-        scores = "  ".join(f"{name} {self.scores[name]:.4f}" for name in shown)
+        scores = "  ".join(f"{name} {self.scores[name]:.4f}{self._range(name)}" for name in shown)
         return (
-            f"{self.suite:<18} {scores}  ({self.n_examples:,} examples, {self.seconds:.1f} s, "
+            f"{self.suite:<24} {scores}  ({self.n_examples:,} examples, {self.seconds:.1f} s, "
             f"{self.bundle} {self.engine} {self.precision})"
         )
+
+    def _range(self, name: str) -> str:
+        """The interval of the main score, for the line."""
+        found = self.intervals.get(name)
+        if found is None or name != self.main[0]:
+            return ""
+        return f" [{found[0]:.4f}, {found[1]:.4f}]"
 
     def to_json(self) -> str:
         """One JSON object on one line; a number that is not finite becomes null."""
@@ -103,9 +120,11 @@ def make_report(
         bundle=bundle,
         engine=engine,
         precision=precision,
-        version=_library_version(),
+        version=library_version(),
         command=command,
         details=measured.details,
+        intervals=measured.intervals,
+        worst=measured.worst,
     )
 
 
@@ -119,12 +138,31 @@ def read_reports(path: str | Path) -> list[Report]:
     for number, row in read_jsonl(path):
         try:
             scores = {name: _number(value) for name, value in row["scores"].items()}
-            reports.append(Report(**{**row, "scores": scores}))
+            intervals = {
+                name: [_number(low), _number(high)]
+                for name, (low, high) in row.get("intervals", {}).items()
+            }
+            reports.append(Report(**{**row, "scores": scores, "intervals": intervals}))
         except (AttributeError, KeyError, TypeError, ValueError) as error:
             raise DataError.at(
                 path, number, f"{type(error).__name__}: {error}", "a line of nlpkit evaluate --json"
             ) from None
     return reports
+
+
+def classes_by_scheme(report: Report) -> dict[str, dict[str, dict[str, float]]]:
+    """The scores of a report's classes; of entities under the name of each scheme.
+
+    The schemes differ only where a tag sequence does not begin with B, as at the border of a
+    sentence that an entity crosses; where they agree they share an entry.
+    """
+    strict = report.details.get("per_class") or {}
+    conlleval = report.details.get("per_class_conlleval")
+    if conlleval is None:
+        return {"class": strict} if strict else {}
+    if conlleval == strict:
+        return {"class (strict IOB2 and conlleval)": strict}
+    return {"class (strict IOB2)": strict, "class (conlleval)": conlleval}
 
 
 def evaluate_files(
@@ -181,21 +219,21 @@ def _classes(
             f"{path}: {len(several)} examples have not exactly one label, for instance "
             f"{list(several[0].labels)}; the head {task!r} gives one"
         )
-    results = in_chunks(
-        lambda texts: kit.classify(texts, task), [e.text for e in examples], progress
-    )
+    texts = [example.text for example in examples]
+    results = in_chunks(lambda part: kit.classify(part, task), texts, progress)
     if multi_label:
-        return score_label_sets([e.labels for e in examples], results)
-    return score_classes([e.labels[0] for e in examples], results, head.labels, "accuracy")
+        return score_label_sets(texts, [e.labels for e in examples], results)
+    gold = [e.labels[0] for e in examples]
+    return score_classes(texts, gold, results, head.labels, "accuracy")
 
 
 def _questions(kit: Kit, task: str, path: str | Path, progress: Progress) -> Measured:
     questions = read_squad(path)
     if not questions:
         raise DataError.at(path, "whole file", "it holds no question", "at least one")
-    no_answer = any(not question.answers for question in questions)
-    answers = ask(kit, questions, progress, no_answer=no_answer, task=task)
-    return Measured(score_answers(questions, answers), len(questions))
+    if any(not question.answers for question in questions):
+        return score_refusals(questions, weigh(kit, questions, progress, task=task))
+    return score_answers(questions, ask(kit, questions, progress, no_answer=False, task=task))
 
 
 def _check_labels(path: str | Path, found: set[str], task: str, known: Collection[str]) -> None:
@@ -217,10 +255,3 @@ def _finite(value: Any) -> Any:
     if isinstance(value, list | tuple):
         return [_finite(one) for one in value]
     return None if isinstance(value, float) and not math.isfinite(value) else value
-
-
-def _library_version() -> str:
-    try:
-        return version(DISTRIBUTION)
-    except PackageNotFoundError:
-        return "not installed"

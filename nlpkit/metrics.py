@@ -56,6 +56,17 @@ class MicroScores:
     per_class: dict[str, ClassScore]
 
 
+@dataclass(frozen=True, slots=True)
+class CalibrationBin:
+    """The examples with a confidence in (low, high]: their number and both their means."""
+
+    low: float
+    high: float
+    n: int
+    confidence: float
+    accuracy: float
+
+
 # Entities ------------------------------------------------------------------------------------
 
 
@@ -182,14 +193,37 @@ def expected_calibration_error(
     Raises:
         InputError: a confidence outside of [0, 1].
     """
+    bins = calibration_bins(confidences, correct, n_bins)
+    return sum(one.n * abs(one.accuracy - one.confidence) for one in bins) / len(confidences)
+
+
+def calibration_bins(
+    confidences: Sequence[float], correct: Sequence[bool], n_bins: int = 15
+) -> list[CalibrationBin]:
+    """The bins of :func:`expected_calibration_error` that hold an example: a reliability diagram.
+
+    Raises:
+        InputError: a confidence outside of [0, 1].
+    """
     _comparable(confidences, correct)
     scores = np.asarray(confidences, dtype=np.float64)
     right = np.asarray(correct, dtype=np.float64)
     if not ((scores >= 0) & (scores <= 1)).all():
         raise InputError(f"confidences lie in {scores.min()} .. {scores.max()}; expected [0, 1]")
     bins = np.clip(np.ceil(scores * n_bins).astype(np.int64) - 1, 0, n_bins - 1)
-    gaps = np.bincount(bins, weights=right - scores, minlength=n_bins)
-    return float(np.abs(gaps).sum() / len(scores))
+    counts, confident, accurate = (
+        np.bincount(bins, weights=weights, minlength=n_bins) for weights in (None, scores, right)
+    )
+    return [
+        CalibrationBin(
+            i / n_bins,
+            (i + 1) / n_bins,
+            int(counts[i]),
+            float(confident[i] / counts[i]),
+            float(accurate[i] / counts[i]),
+        )
+        for i in np.flatnonzero(counts).tolist()
+    ]
 
 
 # Question answering --------------------------------------------------------------------------
@@ -250,6 +284,25 @@ def best_no_answer_threshold(
 
 
 # Similarity and ranking ----------------------------------------------------------------------
+
+
+def roc_auc(scores: ArrayLike, positive: Sequence[bool]) -> float:
+    """The chance that a positive example scores higher than a negative one, ties counting half.
+
+    The area under the ROC curve, as scikit-learn's ``roc_auc_score``. It is nan where all
+    examples are of one kind.
+    """
+    values, is_positive = np.asarray(scores, dtype=np.float64), np.asarray(positive, dtype=bool)
+    if values.ndim != 1 or values.shape != is_positive.shape:
+        raise InputError(
+            f"shapes are {values.shape} and {is_positive.shape}; expected two equally long lists"
+        )
+    n_positive = int(is_positive.sum())
+    n_pairs = n_positive * (len(values) - n_positive)
+    if not n_pairs or np.isnan(values).any():
+        return math.nan
+    above = float(_ranks(values)[is_positive].sum()) - n_positive * (n_positive + 1) / 2
+    return above / n_pairs
 
 
 def spearman(first: ArrayLike, second: ArrayLike) -> float:

@@ -135,6 +135,34 @@ def test_reports_of_something_else_are_refused(changes: dict[str, str], message:
         card_markdown(FACTS, [a_report(**changes)])
 
 
+def test_an_interval_stands_beside_its_score() -> None:
+    shipped = a_report(intervals={"f1": [0.87, 0.895], "precision": [0.85, 0.95]})
+    card = card_markdown(FACTS, [shipped, a_report(precision="fp32"), a_report("mine")])
+    assert "| suite | what | score | int8 | 95 % | fp32 | loss, points | examples | comm" in card
+    assert "| f1 | 0.8800 | 0.8700 to 0.8950 | 0.8800 | 0.00 | 3,453 |" in card
+    assert "| mine |  | f1 | 0.8800 |  |  |  | 3,453 |" in card
+    assert "95 %: the interval of the score over 1,000 resamples" in card
+
+
+def test_entities_stand_by_class_and_calibration_in_a_line() -> None:
+    classes = {"PER": {"precision": 0.9, "recall": 0.8, "f1": 0.847, "n_gold": 1617}}
+    details = {"per_class": classes, "expected_calibration_error": 0.0312}
+    card = card_markdown(FACTS, [a_report(details=details), a_report("sst2", details=details)])
+    assert (
+        "| suite | class | precision | recall | F1 | support |\n"
+        "| --- | --- | --- | --- | --- | --- |\n"
+        "| conll2003 | PER | 0.9000 | 0.8000 | 0.8470 | 1,617 |\n\n"
+    ) in card  # and none of sst2
+    assert "Expected calibration error (15 bins): conll2003 0.0312, sst2 0.0312." in card
+    assert "by class" not in card_markdown(FACTS, [a_report()])
+
+
+def test_a_card_passes_no_text_of_the_data_on() -> None:
+    report = a_report(worst=[{"score": 0.9, "text": "a sentence that is not ours"}])
+    made = card_json(FACTS, [report]) + card_markdown(FACTS, [report])
+    assert "not ours" not in made
+
+
 def test_the_card_for_programs() -> None:
     reports = [a_report(), a_report(precision="fp32", scores={"f1": 0.885})]
     card = json.loads(card_json(FACTS, reports, ["Sarcasm."]))

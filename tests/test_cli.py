@@ -395,6 +395,9 @@ def test_what_came_before_a_bad_line_is_shown(cli: Cli) -> None:
         (["answer", QUESTION, TEXT, "--question", "Why?"], "twice"),
         (["evaluate", "--suite", "nobody"], "conll2003"),
         (["evaluate", "--task", "ner"], "--data"),
+        (["evaluate", "--html", "page.txt"], "expected a name in .html"),
+        (["evaluate", "--html", "absent/page.html"], "there is no folder absent"),
+        (["evaluate", "--html", "a.html", "--output", "a.html"], "expected two files"),
         (["train"], "--task"),
         (["train", "nobody"], "base_en"),
         (["train", "ner", "--task", "ner"], "either a recipe or --task"),
@@ -667,6 +670,31 @@ def test_evaluate_scores_a_file(cli: Cli, kit: Pipeline, tmp_path: Path) -> None
     found = cli(*command, "--output", file)
     assert found.out.startswith("sentiment")
     assert json.loads(file.read_text())["scores"] == row["scores"]
+
+
+def test_evaluate_shows_the_details_of_a_file_and_writes_a_page(cli: Cli, tmp_path: Path) -> None:
+    rows = [{"text": "<b>A lovely film.", "label": "negative"}]
+    data, page = write(tmp_path / "a.jsonl", rows), tmp_path / "page.html"
+    command = ["evaluate", "--task", "sentiment", "--data", data, "--html", page]
+    found = cli(*command)
+    assert found.status == 0
+    for part in ("accuracy", "95 % from", "calibration error", "class", "n_gold"):
+        assert part in found.out
+    written = page.read_text(encoding="utf-8")
+    assert "&lt;b&gt;A lovely film." in written
+    assert "Reliability" in written
+    assert "exists and is kept" in cli(*command).err
+    assert cli(*command, "--overwrite").status == 0
+
+
+def test_evaluate_runs_groups_of_suites(
+    cli: Cli, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    from nlpkit import suites
+
+    monkeypatch.setattr(suites, "GROUPS", {"dev": ("sst5_dev", "stsb_dev")})
+    monkeypatch.setenv("NLPKIT_DATA", str(tmp_path))
+    assert "sst5" in cli("evaluate", "--suite", "dev").err  # the file that is missing
 
 
 def test_evaluate_runs_suites(cli: Cli, data_folder: Path) -> None:

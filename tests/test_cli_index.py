@@ -135,6 +135,20 @@ def test_compact_delete_and_status(place: Path, capsys: pytest.CaptureFixture[st
     assert app_main(["index", "status", "-i", str(place)]) == 0
 
 
+def test_predictions_are_kept_with_their_model(
+    place: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["index", "analyze", "-i", str(place), "--task", "ner"]
+    assert app_main(words) == 0
+    assert app_main(words) == 0
+    assert capsys.readouterr().out.splitlines()[-2:] == ["read 3 documents", "read 0 documents"]
+    assert app_main(["index", "predictions", "-i", str(place), "--task", "ner"]) == 0
+    kept = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert [row["document_id"] for row in kept] == ["a", "b", "d"]
+    assert kept[2]["value"][0]["text"] == "Charles Babbage"
+    assert (kept[2]["model"], len(kept[2]["model_sha256"])) == ("base-en-1", 64)
+
+
 def test_a_finished_job_cannot_be_paused(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert app_main(["index", "pause", "-i", str(place)]) == 2
     assert "is done" in capsys.readouterr().err

@@ -6,113 +6,28 @@ import gzip
 import json
 import math
 import re
-import zlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-import numpy as np
 import pytest
+from words import NAMES, WordKit
 
-from nlpkit.engines import PluggedHead
 from nlpkit.errors import DataError, InputError, UnknownNameError
 from nlpkit.evaluation import (
+    GROUPS,
     SUITES,
     Measured,
     Report,
     evaluate_files,
     find_suite,
+    find_suites,
     make_report,
     read_reports,
 )
-from nlpkit.heads import PoolingHead, SequenceHead, SpanHead, TokenHead
 from nlpkit.scoring import tags_of
-from nlpkit.types import Answer, Entity, Label
-
-if TYPE_CHECKING:
-    from nlpkit.types import Vector
-
-WORDS = re.compile(r"\w+")
-NAMES = {"Ada Lovelace": "PER", "London": "LOC", "Acme": "ORG"}
-MOODS = {"good": "positive", "bad": "negative", "plain": "neutral"}
-THEMES = {"war": "World", "goal": "Sports", "bank": "Business", "robot": "Sci/Tech"}
-LABELS = {
-    "sentiment": ("negative", "neutral", "positive"),
-    "topic": tuple(THEMES.values()),
-    "tags": ("good", "bad"),
-}
-
-
-class WordKit:
-    """A pipeline that knows a few words.
-
-    Names are entities. The class of a text is that of the first word it knows. The answer to a
-    question is the word that follows the question's last word in the context. Texts with the
-    same words have the same embedding.
-    """
-
-    def __init__(self) -> None:
-        self.heads: dict[str, Any] = {
-            "ner": TokenHead(["O", "B-PER", "I-PER", "B-LOC", "I-LOC", "B-ORG", "I-ORG"]),
-            "sentiment": SequenceHead(LABELS["sentiment"]),
-            "topic": SequenceHead(LABELS["topic"]),
-            "tags": SequenceHead(LABELS["tags"], multi_label=True),
-            "qa": SpanHead(),
-            "embedding": PoolingHead(),
-        }
-
-    def head(self, task: str, /) -> PluggedHead:
-        if task not in self.heads:
-            raise UnknownNameError.of("task", task, self.heads)
-        return PluggedHead(self.heads[task], {})
-
-    def ner(self, texts: list[str], /, task: str = "ner") -> list[list[Entity]]:
-        known = re.compile("|".join(NAMES))
-        return [
-            [Entity(m[0], NAMES[m[0]], m.start(), m.end(), 1.0) for m in known.finditer(text)]
-            for text in texts
-        ]
-
-    def classify(
-        self, texts: list[str], /, task: str | None = None, *, labels: Sequence[str] | None = None
-    ) -> list[list[Label]]:
-        if task == "tags":
-            return [[Label(n, float(n in text)) for n in LABELS["tags"]] for text in texts]
-        names = LABELS[task or "sentiment"] if labels is None else labels
-        known = MOODS if task == "sentiment" else THEMES
-        return [self._ranked(text, names, known) for text in texts]
-
-    def answer(
-        self, pairs: list[tuple[str, str]], /, *, no_answer: bool = True, task: str = "qa"
-    ) -> list[Answer]:
-        return [self._answer(question, context, no_answer) for question, context in pairs]
-
-    def embed(self, texts: list[str], /) -> Vector:
-        vectors: Vector = np.zeros((len(texts), 256), dtype=np.float32)
-        for row, text in zip(vectors, texts, strict=True):
-            for word in WORDS.findall(text.lower()):
-                row[zlib.crc32(word.encode()) % 256] += 1
-        vectors /= np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-9)
-        return vectors
-
-    def _ranked(self, text: str, names: Sequence[str], known: dict[str, str]) -> list[Label]:
-        if not text.strip():
-            return []
-        found = next((known[w] for w in WORDS.findall(text.lower()) if w in known), names[0])
-        rest = 0.4 / (len(names) - 1)
-        labels = [Label(name, 0.6 if name == found else rest) for name in names]
-        return sorted(labels, key=lambda label: -label.score)
-
-    def _answer(self, question: str, context: str, no_answer: bool) -> Answer:
-        clue = WORDS.findall(question)[-1]
-        found = re.search(rf"\b{clue}\W+(\w+)", context)
-        nothing = 0.1 if found else 0.9
-        if not found and no_answer:
-            return Answer(None, None, None, nothing)
-        start, end = found.span(1) if found else (0, len(context.split()[0]))
-        return Answer(context[start:end], start, end, 0.5 * (1 - nothing if no_answer else 1))
-
+from nlpkit.types import Entity
 
 Measure = Callable[..., Measured]
 Question = tuple[str, str, list[str]]  #: question, context, answers
@@ -193,6 +108,29 @@ def test_conll2003_is_strict_f1_of_entities_projected_on_tokens(measure: Measure
     }
 
 
+def test_documents_are_read_whole_and_scored_by_sentence(measure: Measure) -> None:
+    # One text, "by Ada Lovelace left Acme London": the name goes over the border of a sentence.
+    text = "-DOCSTART- O\n\nby O\nAda B-PER\n\nLovelace B-PER\nleft O\n\nAcme B-ORG\n"
+    found = measure("conll2003_documents", text + "\n-DOCSTART- O\n\nLondon B-LOC\n")
+    assert found.n_examples == 2
+    scores = found.details["per_class"]
+    assert (scores["PER"]["n_gold"], scores["PER"]["n_predicted"]) == (2, 1)
+    assert scores["PER"]["f1"] == pytest.approx(2 / 3)
+    # conlleval reads an entity off the I-PER that opens the second sentence.
+    assert found.details["per_class_conlleval"]["PER"]["f1"] == 1
+    assert scores["ORG"]["f1"] == scores["LOC"]["f1"] == 1
+    assert measure("conll2003_documents", text, limit=1).n_examples == 1
+
+
+@pytest.mark.parametrize(("name", "f1"), [("conll2003_lower", 0), ("conll2003_upper", 0.5)])
+def test_other_letters_reach_the_head(
+    measure: Measure, monkeypatch: pytest.MonkeyPatch, name: str, f1: float
+) -> None:
+    monkeypatch.setitem(NAMES, "OSLO", "LOC")
+    found = measure(name, "Oslo B-LOC\nstraße O\n\nLondon B-LOC\n")
+    assert found.scores["recall"] == f1
+
+
 def test_wnut17_counts_persons_and_locations_alone(measure: Measure) -> None:
     found = measure("wnut17", "London\tB-location\nAcme\tB-corporation\nBob\tB-person\n")
     assert found.scores["precision"] == 1  # Acme is left out on both sides
@@ -235,7 +173,9 @@ def test_squad_v1_always_answers(measure: Measure) -> None:
         ("Who is the inventor?", "The inventor Ada slept.", ["Ada"]),
         ("Where is the harbour?", "Nobody knows.", ["knows"]),
     ]
-    assert measure("squad_v1", squad(t=rows)).scores == {"f1": 1 / 2, "em": 1 / 2}
+    found = measure("squad_v1", squad(t=rows))
+    assert found.scores == {"f1": 1 / 2, "em": 1 / 2}
+    assert found.intervals == {"f1": [0, 1], "em": [0, 1]}
 
 
 def test_squad_v2_stands_beside_always_and_never_answering(measure: Measure) -> None:
@@ -249,6 +189,28 @@ def test_squad_v2_stands_beside_always_and_never_answering(measure: Measure) -> 
     assert (scores["f1_always_answer"], scores["f1_never_answer"]) == (4 / 6, 2 / 6)
     assert scores["f1_held_out"] == 1  # a and c are for fitting, b is held out
     assert found.details["held_out_articles"] == ["b"]
+    assert scores["f1_over_never_answer"] == pytest.approx(2 / 6)
+    assert scores["f1_over_never_answer_held_out"] == pytest.approx(1 - 1 / 2)
+    assert found.intervals.keys() == scores.keys()
+    # Two answers are found, by the word before them; of the other four none looks better.
+    assert scores["auc_answerable"] == pytest.approx((2 * 2 + 2 * 2 / 2) / (4 * 2))
+    curve = found.details["threshold_curve"]
+    assert curve["f1"][curve["lead"].index(0)] == pytest.approx(4 / 6, abs=1e-4)
+    assert curve["answered"][-1] == 1
+    assert curve["f1"][-1] == pytest.approx(4 / 6, abs=1e-4)
+
+
+def test_squad_v2_heldout_is_the_other_half_of_the_articles(measure: Measure) -> None:
+    known: Question = ("Who is the inventor?", "The inventor Ada slept.", ["Ada"])
+    hidden: Question = ("Where is the harbour?", "Boats lie there.", ["Boats"])
+    file = squad(a=[hidden], b=[known, known], c=[hidden], d=[hidden])
+    found = measure("squad_v2_heldout", file)
+    assert found.n_examples == 3
+    assert found.scores["f1"] == pytest.approx(2 / 3)
+    assert found.scores["f1_over_never_answer"] == pytest.approx(2 / 3)
+    # The halves are those of the whole file, whatever the limit.
+    assert measure("squad_v2_heldout", file, limit=2).scores["f1"] == 1
+    assert measure("squad_v2", file, limit=3).scores["f1_held_out"] == 1
 
 
 def test_squad_v2_of_one_article_has_nothing_held_out(measure: Measure) -> None:
@@ -260,7 +222,9 @@ def test_squad_v2_of_one_article_has_nothing_held_out(measure: Measure) -> None:
 def test_stsb_is_the_rank_correlation_of_cosines(measure: Measure) -> None:
     pairs = [("a red cat", "a red cat", 5), ("a red cat", "a red dog", 3), ("cat", "dog", 0)]
     rows = jsonl(*({"sentence1": a, "sentence2": b, "score": s} for a, b, s in pairs))
-    assert measure("stsb", rows).scores == {"spearman": pytest.approx(1)}
+    found = measure("stsb", rows)
+    assert found.scores == {"spearman": pytest.approx(1)}
+    assert found.worst == []  # all stand in their order
 
 
 def scifact_files(n_documents: int) -> tuple[str, str, str]:
@@ -282,6 +246,15 @@ def test_scifact_searches_titles_and_texts(measure: Measure) -> None:
     assert found.scores["mrr_at_10"] == pytest.approx((1 + 1 / 2) / 2)
     assert found.scores["recall_at_100"] == 1
     assert found.n_examples == 2
+
+
+def test_scifact_shows_the_worst_queries_with_what_was_found(measure: Measure) -> None:
+    found = measure("scifact", *scifact_files(3))
+    (worst,) = found.worst
+    assert worst["score"] == pytest.approx(1 / math.log2(3))
+    assert (worst["text"], worst["predicted"]) == ("title1 word2", "Title1")
+    assert worst["gold"] == "Title2 (rank 2)"
+    assert found.scores["recall_at_10"] == 1
 
 
 def test_scifact_with_a_limit_searches_a_smaller_corpus(measure: Measure) -> None:
@@ -311,6 +284,23 @@ def test_a_limit_below_one_is_refused() -> None:
 def test_an_unknown_suite_lists_the_known_ones() -> None:
     with pytest.raises(UnknownNameError, match=r"unknown suite 'glue'; known: ag_news, .*wnut17"):
         find_suite("glue")
+    with pytest.raises(UnknownNameError, match=r"unknown suite 'glue'; known: .*dev, .*test"):
+        find_suites(["dev", "glue"])
+
+
+def test_groups_are_the_suites_to_choose_by_and_those_to_report() -> None:
+    assert not set(GROUPS["dev"]) & set(GROUPS["test"])
+    assert {"conll2003_dev", "stsb_dev", "semeval2017_dev"} <= set(GROUPS["dev"])
+    assert SUITES.keys() - {*GROUPS["dev"], *GROUPS["test"]} == {"squad_v2_heldout"}
+    test_files = {source.file for name in GROUPS["test"] for source in SUITES[name].sources}
+    dev_files = {source.file for name in GROUPS["dev"] for source in SUITES[name].sources}
+    assert not test_files & dev_files
+    names = [suite.name for suite in find_suites(["sst2", "dev", "conll2003_dev", "sst2"])]
+    assert names == ["sst2", *GROUPS["dev"]]
+
+
+def test_a_suite_that_is_part_of_another_names_it() -> None:
+    assert {s.part_of for s in SUITES.values()} - {""} <= SUITES.keys()
 
 
 def test_missing_data_say_where_to_get_them(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -413,7 +403,9 @@ def test_a_squad_file(tmp_path: Path) -> None:
     path = written(tmp_path, "a.json", squad(a=rows))
     assert evaluate_files(WordKit(), "qa", path).scores == {"f1": 1, "em": 1}  # forced to answer
     path = written(tmp_path, "b.json", squad(a=[*rows, ("Where?", "It lies there.", [])]))
-    assert evaluate_files(WordKit(), "qa", path).scores == {"f1": 1 / 2, "em": 1 / 2}
+    found = evaluate_files(WordKit(), "qa", path)
+    assert list(found.scores.items())[:2] == [("f1", 1 / 2), ("em", 1 / 2)]
+    assert found.scores["f1_never_answer"] == 1 / 2
 
 
 @pytest.mark.parametrize(
@@ -466,13 +458,14 @@ def a_report(**changes: Any) -> Report:
 
 
 def test_a_report_of_a_measurement() -> None:
-    measured = Measured({"f1": 0.5, "em": 0.25}, 4, {"labels": ["a"]})
+    measured = Measured({"f1": 0.5, "em": 0.25}, 4, {"labels": ["a"]}, {"f1": [0, 1]}, [{"x": 1}])
     report = make_report(
         "mine", lambda: measured, bundle="b-1", engine="e", precision="fp32", command="nlpkit x"
     )
     assert (report.suite, report.scores, report.n_examples) == ("mine", measured.scores, 4)
     assert (report.bundle, report.engine, report.precision) == ("b-1", "e", "fp32")
     assert (report.command, report.details) == ("nlpkit x", {"labels": ["a"]})
+    assert (report.intervals, report.worst) == ({"f1": [0, 1]}, [{"x": 1}])
     assert report.main == ("f1", 0.5)
     assert report.seconds >= 0
     assert report.version
@@ -480,22 +473,51 @@ def test_a_report_of_a_measurement() -> None:
 
 def test_a_report_as_a_line() -> None:
     assert a_report().line() == (
-        "conll2003          f1 0.8851  precision 0.9000  recall 0.8700  conlleval_f1 0.9000  "
+        "conll2003                f1 0.8851  precision 0.9000  recall 0.8700  conlleval_f1 0.9000  "
         "(3,453 examples, 41.3 s, base-en-1 onnx int8)"
     )
 
 
+def test_a_line_has_the_interval_of_the_main_score() -> None:
+    intervals = {"f1": [0.88, 0.8949], "precision": [0.8, 0.95]}
+    line = a_report(intervals=intervals).line()
+    assert "f1 0.8851 [0.8800, 0.8949]  precision 0.9000  recall" in line
+
+
+def test_a_report_of_the_first_version_can_be_read(tmp_path: Path) -> None:
+    row = json.loads(a_report().to_json())
+    del row["intervals"], row["worst"]
+    assert read_reports(written(tmp_path, "old.jsonl", json.dumps(row))) == [a_report()]
+
+
 def test_reports_as_json_and_back(tmp_path: Path) -> None:
-    undefined = a_report(suite="stsb", scores={"spearman": math.nan}, details={"x": [math.inf]})
-    reports = [a_report(details={"é": {"n": 1}}), undefined]
+    undefined = a_report(
+        suite="stsb",
+        scores={"spearman": math.nan},
+        details={"x": [math.inf]},
+        intervals={"spearman": [math.nan, 1.0]},
+    )
+    worst = [{"score": 0.5, "text": "é"}]
+    reports = [a_report(details={"é": {"n": 1}}, intervals={"f1": [0, 1]}, worst=worst), undefined]
     path = written(tmp_path, "reports.jsonl", "\n".join(report.to_json() for report in reports))
     first, second = read_reports(path)
     assert first == reports[0]
     assert math.isnan(second.scores["spearman"])
     assert second.details == {"x": [None]}
+    assert math.isnan(second.intervals["spearman"][0])
 
 
-@pytest.mark.parametrize("line", ["{}", '{"scores": 1}', '{"scores": {"f1": 1}}', "[]", "no"])
+@pytest.mark.parametrize(
+    "line",
+    [
+        "{}",
+        '{"scores": {}, "intervals": {"f1": [1]}}',
+        '{"scores": 1}',
+        '{"scores": {"f1": 1}}',
+        "[]",
+        "no",
+    ],
+)
 def test_a_line_that_is_no_report(tmp_path: Path, line: str) -> None:
     path = written(tmp_path, "reports.jsonl", f"{a_report().to_json()}\n{line}\n")
     with pytest.raises(DataError, match=r"reports.jsonl, line 2: "):

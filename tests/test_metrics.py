@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+import re
+import string
 from collections.abc import Sequence
 from typing import Any
 
@@ -170,6 +172,15 @@ def test_calibration_error_equals_its_definition() -> None:
     assert ours == pytest.approx(expected)
 
 
+def test_calibration_bins_of_a_worked_example() -> None:
+    bins = metrics.calibration_bins([0.5, 0.0, 0.9, 1.0], [True, False, True, False], n_bins=4)
+    assert bins == [
+        metrics.CalibrationBin(0.0, 0.25, 1, 0.0, 0.0),
+        metrics.CalibrationBin(0.25, 0.5, 1, 0.5, 1.0),
+        metrics.CalibrationBin(0.75, 1.0, 2, 0.95, 0.5),
+    ]
+
+
 @pytest.mark.parametrize("confidence", [-0.1, 1.1, math.nan])
 def test_a_confidence_is_a_probability(confidence: float) -> None:
     with pytest.raises(InputError, match="expected \\[0, 1\\]"):
@@ -186,6 +197,7 @@ def test_a_confidence_is_a_probability(confidence: float) -> None:
         metrics.confusion_matrix,
         metrics.multi_label_scores,
         metrics.expected_calibration_error,
+        metrics.calibration_bins,
     ],
 )
 def test_nothing_cannot_be_scored(score: Any) -> None:
@@ -237,6 +249,32 @@ def test_exact_match_and_f1(
 ) -> None:
     assert metrics.exact_match(prediction, answers) == exact
     assert metrics.answer_f1(prediction, answers) == pytest.approx(f1)
+
+
+SQUAD_TEXT = st.text(alphabet="aAnNtThHeE .,'-’é0\t", max_size=25)
+
+
+@given(prediction=SQUAD_TEXT, answers=st.lists(SQUAD_TEXT, min_size=1, max_size=3))
+def test_answers_are_scored_as_the_script_of_squad_2_words_it(
+    prediction: str, answers: list[str]
+) -> None:
+    def words(text: str) -> list[str]:  # lower, then punctuation, then articles, then white space
+        for mark in string.punctuation:
+            text = text.lower().replace(mark, "")
+        return re.sub(r"\b(a|an|the)\b", " ", text).split()
+
+    def f1(said: list[str], true: list[str]) -> float:
+        if not said or not true:
+            return float(said == true)
+        same = sum(min(said.count(word), true.count(word)) for word in set(said))
+        precision, recall = same / len(said), same / len(true)
+        return 2 * precision * recall / (precision + recall) if same else 0.0
+
+    golden = [words(answer) for answer in answers if words(answer)] or [[]]
+    assert metrics.normalize_answer(prediction) == " ".join(words(prediction))
+    assert metrics.exact_match(prediction, answers) == float(words(prediction) in golden)
+    best = max(f1(words(prediction), true) for true in golden)
+    assert metrics.answer_f1(prediction, answers) == pytest.approx(best)
 
 
 def score_at(
@@ -297,6 +335,29 @@ def test_spearman_of_too_little() -> None:
     assert math.isnan(metrics.spearman([1, math.nan], [2, 3]))
     with pytest.raises(InputError, match="two equally long lists"):
         metrics.spearman([1, 2], [1, 2, 3])
+
+
+@given(
+    st.lists(
+        st.tuples(st.sampled_from([-math.inf, -1.0, 0.0, 0.5, 2.0]), st.booleans()), min_size=2
+    )
+)
+def test_roc_auc_equals_scikit_learn(rows: list[tuple[float, bool]]) -> None:
+    from sklearn.metrics import roc_auc_score
+
+    scores, positive = [s for s, _ in rows], [p for _, p in rows]
+    ours = metrics.roc_auc(scores, positive)
+    if len(set(positive)) == 1:
+        assert math.isnan(ours)  # scikit-learn warns
+    else:
+        assert ours == pytest.approx(roc_auc_score(positive, np.maximum(scores, -1e9)))
+
+
+def test_roc_auc_of_a_worked_example() -> None:
+    # Of the four pairs two are in order and one is tied.
+    assert metrics.roc_auc([0.9, 0.5, 0.5, 0.7], [True, True, False, False]) == 2.5 / 4
+    with pytest.raises(InputError, match="two equally long lists"):
+        metrics.roc_auc([1.0], [])
 
 
 def test_retrieval_equals_trec_eval() -> None:

@@ -184,6 +184,32 @@ def ask(
 
 
 @index.command()
+def analyze(
+    place: Place,
+    task: Annotated[
+        list[str] | None, typer.Option(help="A task; may be repeated. By default all.")
+    ] = None,
+) -> None:
+    """Let heads read every document they have not read yet, and keep what they say as rows."""
+    from nlpkit.index import predictions
+
+    with _opened(place) as opened, _live(shown=is_watched(between_lines=True)) as say_live:
+        n = predictions.analyze(opened, task, lambda done: say_live(f"{done:,} documents"))
+    console().print(f"read {n:,} documents")
+
+
+@index.command(name="predictions")
+def predictions_(
+    place: Place,
+    task: Annotated[str | None, typer.Option(help="Of this task alone.")] = None,
+) -> None:
+    """What analyze has kept, as JSON Lines: document, task, value, model, hash, version."""
+    with _opened(place, read_only=True) as opened:
+        for one in opened.predictions(task):
+            sys.stdout.buffer.write(json_line(asdict(one)))
+
+
+@index.command()
 def status(place: Place, as_json: AsJson = False) -> None:
     """Sizes, kinds, recall, model, and how the last job stands."""
     from nlpkit.jobs import list_jobs

@@ -19,7 +19,8 @@ import numpy as np
 import sqlalchemy as sa
 
 from nlpkit.errors import InputError, InputTypeError, StoreError
-from nlpkit.index import filters, upkeep, words
+from nlpkit.heads import SpanHead
+from nlpkit.index import filters, predictions, upkeep, words
 from nlpkit.index.check import Problem, repair, verify
 from nlpkit.index.rows import (
     Stored,
@@ -50,6 +51,7 @@ if TYPE_CHECKING:
     from sqlalchemy import Connection
 
     from nlpkit.index.embedder import Embedder
+    from nlpkit.pipeline import Pipeline
     from nlpkit.store.database import Database
 
 #: Documents and characters that are embedded and committed together, at most.
@@ -128,13 +130,13 @@ class Index:
         database: Database,
         embedder: Embedder,
         options: Mapping[str, Any],
-        reader: Any = None,
+        pipeline: Pipeline | None = None,
     ) -> None:
         self.folder = folder
         self.database = database
         self.embedder = embedder
         self.options = dict(options)
-        self.reader = reader
+        self.pipeline = pipeline
         self._view = View()
         self._lock = threading.Lock()
 
@@ -391,12 +393,12 @@ class Index:
         """
         if not isinstance(question, str):
             raise InputTypeError.of("question", question, "a string")
-        if self.reader is None:
+        if self.pipeline is None or SpanHead.kind not in self.pipeline.tasks.values():
             raise InputError(f"{self.embedder.name} has no head that answers questions")
         _positive("n_best", n_best)
         hits: list[Hit] = self.search(question, k, where, hybrid)
         pairs = [(question, hit.document.text[hit.start : hit.end]) for hit in hits]
-        read = self.reader.answer(pairs, max_answer_length=max_answer_length) if pairs else []
+        read = self.pipeline.answer(pairs, max_answer_length=max_answer_length)
         found = [
             Answer(a.text, a.start + h.start, a.end + h.start, a.score, h.document.id, a.warnings)
             for a, h in zip(read, hits, strict=True)
@@ -434,6 +436,20 @@ class Index:
             return int(
                 connection.execute(sa.select(sa.func.count(documents.c.number))).scalar_one()
             )
+
+    # -- predictions ------------------------------------------------------------------------------
+
+    def analyze(self, tasks: Sequence[str] | None = None) -> int:
+        """Let heads read every document that they have not read yet; returns how many.
+
+        What they say is kept as rows with the model's hash: a document is read again only where
+        its text or the model has changed. ``tasks``: by default all that read single texts.
+        """
+        return predictions.analyze(self, tasks)
+
+    def predictions(self, task: str | None = None) -> Iterator[predictions.Prediction]:
+        """What :meth:`analyze` has kept, of one task or of all, by document."""
+        return predictions.read(self, task)
 
     # -- upkeep -----------------------------------------------------------------------------------
 

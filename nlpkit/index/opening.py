@@ -11,7 +11,6 @@ from typing import Any
 import sqlalchemy as sa
 
 from nlpkit.errors import InputError, InputTypeError, StoreError, UnknownNameError
-from nlpkit.heads import SpanHead
 from nlpkit.index.embedder import Embedder, PipelineEmbedder
 from nlpkit.index.index import Index
 from nlpkit.index.segments import KINDS
@@ -86,7 +85,7 @@ def open_index(
                 )
         if memory_budget is not None:
             kept["memory_budget"] = memory_budget
-        embedder, reader = _embedder(model or kept["model_path"], kept)
+        embedder, pipeline = _embedder(model or kept["model_path"], kept)
         if embedder.identity != kept["model_sha256"]:
             raise StoreError(
                 f"{folder} was built with the model {kept['model']} "
@@ -96,7 +95,7 @@ def open_index(
     except BaseException:
         opened.close()
         raise
-    return Index(folder, opened, embedder, kept, reader)
+    return Index(folder, opened, embedder, kept, pipeline)
 
 
 def _make(
@@ -110,7 +109,7 @@ def _make(
         there_already = {p.name for p in folder.iterdir()} if folder.is_dir() else {""}
         if any(not n.startswith(("index.db", f".{MARKER}")) for n in there_already - known):
             raise StoreError(f"{folder} is there and no index; give a new or empty folder")
-    embedder, reader = _embedder(model or "base-en", options)
+    embedder, pipeline = _embedder(model or "base-en", options)
     options |= {
         "model": embedder.name,
         "model_path": _path_of(model),
@@ -139,7 +138,7 @@ def _make(
     written = folder / f".{MARKER}.{os.getpid()}"
     written.write_text(json.dumps(marker, indent=1) + "\n", encoding="utf-8")
     written.replace(folder / MARKER)
-    return Index(folder, opened, embedder, options, reader)
+    return Index(folder, opened, embedder, options, pipeline)
 
 
 def _options(
@@ -161,13 +160,12 @@ def _options(
 def _embedder(
     model: str | Path | Pipeline | Embedder, options: dict[str, Any]
 ) -> tuple[Embedder, Pipeline | None]:
-    """The embedder, and the pipeline that reads answers where there is one."""
+    """The embedder, and the pipeline behind it where there is one."""
     if isinstance(model, str | Path):
         model = load(model)
     if not isinstance(model, Pipeline):
         return model, getattr(model, "pipeline", None)
-    reader = model if any(kind == SpanHead.kind for kind in model.tasks.values()) else None
-    return PipelineEmbedder(model, options["chunk_tokens"], options["chunk_overlap"]), reader
+    return PipelineEmbedder(model, options["chunk_tokens"], options["chunk_overlap"]), model
 
 
 def _path_of(model: str | Path | Pipeline | Embedder | None) -> str:

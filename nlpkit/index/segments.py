@@ -269,6 +269,8 @@ def _untrained(kind: str, n: int, width: int) -> tuple[Any, int]:
     n_parts = next(m for m in (64, 48, 32, 16, 8, 4, 2, 1) if width % m == 0)
     ann = faiss.IndexIVFPQ(coarse, width, n_lists, n_parts, bits, faiss.METRIC_INNER_PRODUCT)
     ann.cp.niter = 12
+    if getattr(faiss, "get_num_gpus", int)():  # faiss-gpu: k-means, the longest part, runs there
+        ann.clustering_index = faiss.index_cpu_to_all_gpus(faiss.IndexFlatIP(width))
     ann.cp.min_points_per_centroid = ann.pq.cp.min_points_per_centroid = 1
     return ann, max(40 * n_lists, min(TRAINING_ROWS, n))
 

@@ -7,6 +7,7 @@ meanwhile.
 
 from __future__ import annotations
 
+import os
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -42,7 +43,10 @@ class Database:
     """
 
     def __init__(self, url: str, schema: str | None = None, *, read_only: bool = False) -> None:
-        self.url = sa.make_url(url)
+        try:
+            self.url = sa.make_url(url)
+        except exc.ArgumentError as error:
+            raise StoreError(f"{url!r:.200} is no database URL: {error}") from None
         self.schema = schema
         self.read_only = read_only
         self.is_sqlite = self.url.get_backend_name() == "sqlite"
@@ -89,7 +93,11 @@ class Database:
 
     def _engine(self) -> Engine:
         try:
-            if self.is_sqlite:
+            if self.is_sqlite and self.read_only and not self._may_write():
+                made = sa.create_engine(
+                    self.url, creator=self._connect_unwritable, poolclass=sa.NullPool
+                )
+            elif self.is_sqlite:
                 made = sa.create_engine(self.url, connect_args={"timeout": LOCK_TIMEOUT})
             else:
                 made = sa.create_engine(self.url, pool_pre_ping=True)
@@ -100,6 +108,21 @@ class Database:
         event.listen(made, "connect", self._on_connect)
         event.listen(made, "begin", self._on_begin)
         return made
+
+    def _may_write(self) -> bool:
+        return os.access(Path(self.url.database or "").parent, os.W_OK)
+
+    def _connect_unwritable(self) -> Any:
+        """SQLite wants a file beside a database to read it, unless told that it stays as it is.
+
+        It does where no writer has left its log open; asked anew for each connection.
+        """
+        import sqlite3
+
+        path = Path(self.url.database or "").absolute()
+        still = "" if path.with_name(f"{path.name}-wal").exists() else "&immutable=1"
+        uri = f"{path.as_uri()}?mode=ro{still}"
+        return sqlite3.connect(uri, timeout=LOCK_TIMEOUT, uri=True, check_same_thread=False)
 
     def _on_connect(self, raw: Any, _record: Any) -> None:
         if not self.is_sqlite:
@@ -195,7 +218,8 @@ def _advice(said: str) -> str:
     advice = {
         "locked": "another process has been writing for long; try again, or see who holds it",
         "readonly": "it may not be written to: check permissions, or open it with read_only=True",
-        "unable to open": "check that the folder is there and may be written to",
+        "unable to open": "check that the folder is there and may be written to, or open it with "
+        "read_only=True",
         "disk is full": "free some space; the last good state is kept",
         "disk I/O": "check the disk; the last good state is kept",
         "malformed": "the file is damaged: restore it from a backup, or build the index anew",
