@@ -41,6 +41,8 @@ FEW_ROWS, FEW_SHARE = 10_000, 0.02
 TARGET_RECALL = 0.97
 #: Approximate indexes propose this many rows for each one asked, at least MIN_PROPOSED.
 PROPOSED, MIN_PROPOSED = 4, 100
+#: Rows beside the k best that a product in float32 may have put in the wrong order.
+ROUNDING_ROWS = 32
 TRAINING_ROWS = 120_000
 CHECKED_QUERIES = 200
 
@@ -110,25 +112,16 @@ class Segment:
     def _exact(
         self, query: Floats, k: int, allowed: Bools | None, n_allowed: int
     ) -> tuple[Ints, Floats]:
+        """A matrix product proposes, at the precision of float32; exact products decide."""
         if allowed is not None and n_allowed <= max(FEW_ROWS, FEW_SHARE * len(self)):
             rows = np.flatnonzero(allowed)
             return _best(rows, _cosines(self.vectors[rows], query), k)
-        faiss = _faiss()
-        scores = np.empty((1, k), np.float32)
-        rows = np.empty((1, k), np.int64)
-        selector, _bits = _selector(allowed)
-        faiss.knn_inner_product(
-            faiss.swig_ptr(np.ascontiguousarray(query)),
-            faiss.swig_ptr(self.vectors),
-            self.vectors.shape[1],
-            1,
-            len(self),
-            k,
-            faiss.swig_ptr(scores),
-            faiss.swig_ptr(rows),
-            selector,
-        )
-        return _best(rows[0], _cosines(self.vectors[rows[0]], query), k)
+        scores = self.vectors @ query
+        if allowed is not None:
+            scores[~allowed] = -np.inf
+        n = min(k + ROUNDING_ROWS, n_allowed)
+        rows = np.argpartition(scores, len(scores) - n)[-n:]
+        return _best(rows, _cosines(self.vectors[rows], query), k)
 
     def _proposed(
         self, query: Floats, n: int, allowed: Bools | None, n_allowed: int, effort: int = 0
@@ -268,7 +261,7 @@ def _untrained(kind: str, n: int, width: int) -> tuple[Any, int]:
     bits = 8 if n >= 40 * 256 else 4
     n_parts = next(m for m in (64, 48, 32, 16, 8, 4, 2, 1) if width % m == 0)
     ann = faiss.IndexIVFPQ(coarse, width, n_lists, n_parts, bits, faiss.METRIC_INNER_PRODUCT)
-    ann.cp.niter = 12
+    ann.cp.niter, ann.pq.cp.niter = 12, 12
     if getattr(faiss, "get_num_gpus", int)():  # faiss-gpu: k-means, the longest part, runs there
         ann.clustering_index = faiss.index_cpu_to_all_gpus(faiss.IndexFlatIP(width))
     ann.cp.min_points_per_centroid = ann.pq.cp.min_points_per_centroid = 1
@@ -276,23 +269,33 @@ def _untrained(kind: str, n: int, width: int) -> tuple[Any, int]:
 
 
 def _measured(segment: Segment, rng: np.random.Generator) -> tuple[float, dict[str, Any]]:
-    """The recall at 10, and the least effort that gives the recall aimed at."""
+    """The recall at 10, and the least effort that gives the recall aimed at.
+
+    Stored vectors are the queries; each looks for its nearest others, as it would itself be found
+    by any index.
+    """
     n = len(segment)
-    k = min(10, n)
-    queries = [segment.vectors[i] for i in rng.choice(n, min(n, CHECKED_QUERIES), replace=False)]
-    truth = [set(segment._exact(q, k, None, n)[0].tolist()) for q in queries]
+    k = min(10, n - 1)
+    queries = rng.choice(n, min(n, CHECKED_QUERIES), replace=False) if k else np.zeros(0, np.int64)
+    truth = [_others(segment._exact(segment.vectors[i], k + 1, None, n)[0], i, k) for i in queries]
     efforts = (32, 64, 128, 256, 512) if segment.record.kind == "hnsw" else (8, 16, 32, 64, 128)
-    recall, effort = 0.0, 0
-    for effort in efforts:
+    recall, effort = 1.0, efforts[0]
+    for effort in efforts if k else ():
         hits = 0
-        for query, right in zip(queries, truth, strict=True):
-            rows = segment._proposed(query, max(PROPOSED * k, MIN_PROPOSED), None, n, effort)
-            found, _ = _best(rows, _cosines(segment.vectors[rows], query), k)
-            hits += len(right & set(found.tolist()))
+        for i, right in zip(queries, truth, strict=True):
+            query = segment.vectors[i]
+            rows = segment._proposed(query, max(PROPOSED * (k + 1), MIN_PROPOSED), None, n, effort)
+            found, _ = _best(rows, _cosines(segment.vectors[rows], query), k + 1)
+            hits += len(right & _others(found, i, k))
         recall = hits / (k * len(queries))
         if recall >= TARGET_RECALL:
             break
     return recall, {"effort": effort, "checked_queries": len(queries)}
+
+
+def _others(rows: Ints, own: int, k: int) -> set[int]:
+    """The first ``k`` rows beside the query's own."""
+    return set([row for row in rows.tolist() if row != own][:k])
 
 
 # -- small things ----------------------------------------------------------------------------------
