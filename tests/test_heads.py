@@ -8,6 +8,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
@@ -59,6 +60,7 @@ def reading_of(
         SequenceHead(["only"], multi_label=True),
         SpanHead(),
         SpanHead(threshold=-3.0, temperature=1.7),
+        SpanHead(calibration=(0.5, -1.0)),
         PoolingHead(),
         PoolingHead("cls", projection=True),
         PoolingHead("max", normalize=False),
@@ -257,6 +259,24 @@ def test_labels_that_are_not_iob2_are_refused(labels: list[str]) -> None:
         TokenHead(labels)
 
 
+@pytest.mark.parametrize("share", [0.0, 0.1])
+def test_label_smoothing_spreads_a_share_of_the_target(share: float) -> None:
+    """Worked by hand: the loss against the target mixed with the uniform distribution."""
+    logits = torch.tensor([[2.0, 0.0, -1.0], [0.5, 0.5, 0.0]])
+    logs = torch.log_softmax(logits, dim=1)
+    spread = torch.eye(3)[[0, 2]] * (1 - share) + share / 3
+    expected = -(spread * logs).sum(1).mean()
+    smooth = {"label_smoothing": share}
+    loss = SequenceHead(["a", "b", "c"]).loss(logits, torch.tensor([0, 2]), **smooth)
+    assert float(loss) == pytest.approx(float(expected))
+    tags = torch.tensor([[0, 2, -100]])
+    padded = torch.cat([logits, torch.ones(1, 3)])[None]
+    loss = TokenHead(["O", "B-X", "I-X"]).loss(padded, tags, **smooth)
+    assert float(loss) == pytest.approx(float(expected))
+    one = SequenceHead(["a"], multi_label=True).loss(torch.zeros(1, 1), torch.ones(1, 1), **smooth)
+    assert float(one) == pytest.approx(np.log(2))
+
+
 # -- sequence classification -----------------------------------------------------------------
 
 
@@ -390,6 +410,26 @@ def test_scores_are_shares_of_all_spans_and_of_no_answer(encoder: TextEncoder) -
     assert answer.score == pytest.approx(np.exp(6.0) / (starts * ends + np.exp(5.0)))
     (nothing,) = answers_to(encoder, SpanHead(threshold=-2.0))  # counts as 5 + 2
     assert nothing.score == pytest.approx(np.exp(7.0) / (starts * ends + np.exp(7.0)))
+
+
+def test_a_calibrated_score_is_a_line_through_its_log_odds(encoder: TextEncoder) -> None:
+    calibrated = SpanHead(calibration=(0.5, -1.0))
+    for options in ({"no_answer": False, "n_best": 4}, {}):
+        before = answers_to(encoder, SpanHead(), **options)
+        after = answers_to(encoder, calibrated, **options)
+        assert [a.text for a in before] == [a.text for a in after]
+        for plain, moved in zip(before, after, strict=True):
+            odds = np.log(plain.score / (1 - plain.score))
+            assert moved.score == pytest.approx(1 / (1 + np.exp(-0.5 * odds + 1)))
+    (nothing,) = answers_to(encoder, SpanHead(threshold=-2.0, calibration=(0.5, -1.0)))
+    assert not nothing
+    assert 0 < nothing.score < 1
+
+
+@pytest.mark.parametrize("calibration", [(0.0, 1.0), (-1.0, 0.0), (1.0,)])
+def test_a_calibration_that_would_turn_the_order_is_refused(calibration: tuple[float, ...]) -> None:
+    with pytest.raises(InputError, match="a slope above 0"):
+        SpanHead(calibration=calibration)
 
 
 def test_over_windows_the_best_span_and_the_least_null_count(encoder: TextEncoder) -> None:

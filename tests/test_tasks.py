@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import random
+import re
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from nlpkit.heads import make_head
-from nlpkit.readers import QAExample, TextExample, TokenExample
+from nlpkit.readers import QAExample, Sentence
+from nlpkit.training.items import check_examples
 from nlpkit.training.recipe import load_recipe, load_recipe_module
 
 CONTEXT = "Ada was born in 1815 in London. She wrote a program. Her friend Charles built engines."
@@ -62,20 +66,65 @@ def test_clean_headlines() -> None:
     assert topic.clean("Fed #39;s decision &lt;b&gt;") == "Fed's decision <b>"
 
 
+def test_recipes_are_read_without_torch() -> None:
+    """A card is written, and an absent extra is named, where it is not installed."""
+    program = (
+        "import sys; sys.modules['torch'] = None\n"
+        "from nlpkit.training.recipe import load_recipe\n"
+        "print(load_recipe('base_en').version)"
+    )
+    run = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=True
+    )
+    assert run.stdout.strip() == "2"
+
+
+def test_a_question_of_the_paragraph_most_like_it(qa: Any) -> None:
+    """The nearest holds the answer, the next one is taken."""
+    texts = [CONTEXT, "Ada was born in London, in 1815.", "London was born of Ada.", "Rain fell."]
+    contexts = {text: frozenset(re.findall(r"\w{3,}", text.lower())) for text in texts}
+    changed = qa.near(QUESTION, random.Random(0), contexts)
+    assert changed == QAExample(QUESTION.question, "London was born of Ada.", ())
+    assert qa.near(QUESTION, random.Random(0), {CONTEXT: contexts[CONTEXT]}) is None
+
+
+def test_a_sentence_in_a_case_of_its_own() -> None:
+    ner = load_recipe_module("ner")
+    sentence = Sentence(("EU", "rejects", "German", "call"), ("B-ORG", "O", "B-MISC", "O"), 3)
+    seen = {ner._in_random_case(sentence, random.Random(i)).tokens for i in range(40)}
+    assert seen == {
+        ("EU", "rejects", "German", "call"),
+        ("eu", "rejects", "german", "call"),
+        ("EU", "REJECTS", "GERMAN", "CALL"),
+    }
+
+
+def test_held_out_phrases_of_a_sentence() -> None:
+    parts = load_recipe_module("sentiment")._parts("a truly bad film")
+    assert parts == {"a truly bad film", "a truly bad", "truly bad film"}
+
+
 @pytest.mark.parametrize("name", ["ner", "sentiment", "topic", "qa", "base_en"])
 def test_the_examples_fit_their_heads(name: str, data_folder: Path) -> None:
-    recipe = load_recipe(name)
-    for stage in recipe.stages:
-        for task in stage.tasks:
-            examples = task.examples(random.Random(0))
-            assert len(examples) > 1000
-            assert all(source.sha256 for source in task.sources)
-            labels = set(make_head(task.kind, task.config).labels)
-            for example in examples[:2000]:
-                if isinstance(example, TextExample):
-                    assert set(example.labels) <= labels
-                elif isinstance(example, TokenExample):
-                    assert {f"B-{label}" for _, _, label in example.spans} <= labels
-                elif isinstance(example, QAExample):
-                    for start, text in example.answers:
-                        assert example.context[start:].startswith(text)
+    for task in load_recipe(name).tasks:
+        examples = task.examples(random.Random(0))
+        assert len(examples) > 1000
+        assert all(source.sha256 for source in task.sources)
+        head = make_head(task.kind, task.config)
+        check_examples(task, head, examples)
+        if task.calibration is not None:
+            assert len(task.calibration()) > 500
+            check_examples(task, head, task.calibration())
+
+
+def test_what_is_held_out_is_not_learned_from(data_folder: Path) -> None:
+    """Beside CoNLL, whose parts are its own: its datelines occur in all of them."""
+    sentiment, topic, qa = (load_recipe_module(name) for name in ("sentiment", "topic", "qa"))
+    rng = random.Random(0)
+    learned = {example.text.strip() for example in sentiment.examples(rng)}
+    for example in (*sentiment.held_out_sentences(), *sentiment.dev_tweets()):
+        assert example.text.strip() not in learned
+    assert not {e.text for e in topic.examples(rng)} & {e.text for e in topic.held_out()}
+    contexts = {example.context for example in qa.examples(rng)}
+    assert not contexts & {example.context for example in qa.held_out()}
+    assert len({example.title for example in qa.held_out()}) == 4

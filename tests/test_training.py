@@ -9,20 +9,24 @@ import signal
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import load_file
 
 import nlpkit
 from nlpkit.bundle import read_bundle
 from nlpkit.engines.onnx import OnnxEngine
 from nlpkit.engines.torch import TorchEngine, run_backbone, to_torch
 from nlpkit.errors import DataError, InputError, OutputExistsError, TrainingError, UnknownNameError
+from nlpkit.pipeline import Pipeline
 from nlpkit.readers import Example, PlainText, QAExample, TextExample, TokenExample
 from nlpkit.text import pad, windows
-from nlpkit.training.recipe import Recipe, Task, load_recipe
+from nlpkit.training.recipe import Dev, Recipe, Task, load_recipe
 from nlpkit.training.run import lora_tensors, train_pack, train_recipe, with_lora
+from nlpkit.training.scores import accuracy, answer_f1, entity_f1
 from nlpkit.training.trainer import Progress, start_of, train
 from nlpkit.weights import dequantise, merge_adapter
 
@@ -75,7 +79,7 @@ def recipe(backbone: str) -> Recipe:
     )
 
 
-def longer(recipe: Recipe, epochs: int) -> Recipe:
+def longer(recipe: Recipe, epochs: float) -> Recipe:
     return replace(recipe, tasks=tuple(replace(task, epochs=epochs) for task in recipe.tasks))
 
 
@@ -87,8 +91,40 @@ def values(folder: Path) -> dict[str, np.ndarray]:
     }
 
 
+def watched(recipe: Recipe) -> Recipe:
+    """The recipe with dev scores, an average of the weights and varied texts."""
+    ada = [TokenExample("Ada met Bob", ((0, 3, "PER"),))]
+    moods = [TextExample(word, (mood,)) for word, mood in MOODS.items()]
+    questions = [QAExample("Who?", "There Ada stood.", ((6, "Ada"),))]
+
+    def spread(kit: Pipeline, texts: Sequence[str]) -> float:
+        first, second = kit.embed([*texts])
+        return -float(first @ second)
+
+    devs = {
+        "ner": Dev("f1", lambda: ada, entity_f1),
+        "mood": Dev("accuracy", lambda: moods, lambda kit, e: accuracy(kit, e, "mood"), most=2),
+        "qa": Dev("f1", lambda: questions, answer_f1, weight=0.5),
+        "embedding": Dev("spread", lambda: ["a city", "an old man"], spread),
+    }
+    return replace(
+        recipe,
+        tasks=tuple(replace(task, dev=(devs[task.name],)) for task in recipe.tasks),
+        ema=0.9,
+        lower=0.2,
+        upper=0.2,
+        unpunctuated=0.2,
+        cooldown=0.5,
+        evaluate_tokens=300,
+    )
+
+
+def table(path: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in path.read_text().splitlines()]
+
+
 def test_a_run_killed_and_resumed_equals_an_unbroken_one(recipe: Recipe, tmp_path: Path) -> None:
-    recipe = longer(recipe, 6)
+    recipe = watched(longer(recipe, 5.5))
     unbroken = train_recipe(recipe, tmp_path / "unbroken")
 
     def die(progress: Progress) -> None:
@@ -96,9 +132,11 @@ def test_a_run_killed_and_resumed_equals_an_unbroken_one(recipe: Recipe, tmp_pat
 
     with pytest.raises(RuntimeError, match="killed"):  # after step 20, before its checkpoint
         train_recipe(recipe, tmp_path / "killed", checkpoint_minutes=0, report=die)
-    stage = tmp_path / "killed.training" / "stage-1"
-    assert len(list(stage.glob("checkpoint-*"))) == 1
-    (stage / "checkpoint.draft").mkdir()  # killed while it was written
+    work = tmp_path / "killed.training"
+    assert len(list(work.glob("checkpoint-*"))) == 1
+    (work / "checkpoint.draft").mkdir()  # killed while it was written
+    with (work / "curve.jsonl").open("a") as curve:
+        curve.write('{"step": 21, "tok')
     resumed = train_recipe(recipe, tmp_path / "killed")
 
     expected, got = values(unbroken), values(resumed)
@@ -106,15 +144,70 @@ def test_a_run_killed_and_resumed_equals_an_unbroken_one(recipe: Recipe, tmp_pat
     for name, value in expected.items():
         np.testing.assert_array_equal(got[name], value, err_msg=name)
 
+    for name in ("losses.jsonl", "curve.jsonl"):  # no line is lost, none is doubled
+        lines = [table(tmp_path / f"{run}.training" / name) for run in ("unbroken", "killed")]
+        for line in (*lines[0], *lines[1]):
+            line.pop("minutes", None)
+        assert lines[0] == lines[1]
+    steps = [line["step"] for line in lines[0] if line["task"] == "mood"]
+    assert len(steps) > 2
+    assert steps == sorted(set(steps))
+    assert lines[0][1]["examples"] == 2  # of four
+    record = read_bundle(unbroken).manifest.training
+    assert record["kept"]["step"] in steps
+    assert record["dev"]["mood, accuracy"]["examples"] == 4
+    assert record["tasks"]["ner"]["epochs"] == 5.5
 
-def test_a_second_stage_goes_on_from_the_first(recipe: Recipe, tmp_path: Path) -> None:
-    still = replace(recipe, learning_rate=0.0, head_learning_rate=0.0, weight_decay=0.0)
-    one = train_recipe(recipe, tmp_path / "one")
-    two = train_recipe(replace(recipe, then=still), tmp_path / "two")
-    for name, value in values(one).items():
-        np.testing.assert_array_equal(values(two)[name], value, err_msg=name)
-    more = train_recipe(replace(recipe, then=replace(recipe, seed=1)), tmp_path / "more")
-    assert any((values(more)[name] != value).any() for name, value in values(one).items())
+
+def test_dev_scores_leave_no_trace(recipe: Recipe, tmp_path: Path) -> None:
+    seen = watched(longer(recipe, 3))
+    unseen = replace(seen, tasks=tuple(replace(task, dev=()) for task in seen.tasks))
+    states = []
+    for name, one in (("seen", seen), ("unseen", unseen)):
+        train(one, tmp_path / name, start_of(one))
+        (checkpoint,) = (tmp_path / name).glob("checkpoint-*")
+        states.append(load_file(checkpoint / "state.safetensors"))
+    assert states[0].keys() == states[1].keys()
+    for key, value in states[0].items():
+        assert torch.equal(value, states[1][key]), key
+
+
+@pytest.mark.parametrize("best", [1, 3])
+def test_the_weights_with_the_best_dev_scores_are_kept(
+    recipe: Recipe, tmp_path: Path, best: int
+) -> None:
+    """A score that is highest the ``best``-th time it is taken."""
+    calls = iter(range(1, 100))
+    scores: list[float] = []
+
+    def score(kit: Pipeline, examples: Sequence[Any]) -> float:
+        scores.append(-abs(next(calls) - best))
+        return scores[-1]
+
+    tasks = (replace(recipe.tasks[1], epochs=4, dev=(Dev("x", lambda: [1], score),)),)
+    small = replace(recipe, tasks=tasks, keep_embedding=0.0, evaluate_tokens=60)
+    trained = train(small, tmp_path, start_of(small))
+    assert len(scores) > best + 1  # the last is that of the whole dev set
+    steps = [line["step"] for line in table(tmp_path / "curve.jsonl")]
+    assert trained.record["kept"] == {
+        "step": steps[best - 1],
+        "weights": "as trained",
+        "why": "the best mean of dev scores, 0.0000",
+    }
+    kept = load_file(tmp_path / "best.safetensors")
+    for name, parameter in trained.model.named_parameters():
+        assert torch.equal(parameter, kept[name]), name
+
+
+def test_without_dev_sets_the_last_average_is_kept(recipe: Recipe, tmp_path: Path) -> None:
+    recipe = replace(recipe, ema=0.9)
+    trained = train(recipe, tmp_path, start_of(recipe))
+    (checkpoint,) = tmp_path.glob("checkpoint-*")
+    state = load_file(checkpoint / "state.safetensors")
+    assert trained.record["kept"]["why"] == "the last"
+    for name, parameter in trained.model.named_parameters():
+        assert torch.equal(parameter, state[f"average/{name}"]), name
+    assert any(not torch.equal(state[k], state["average" + k[5:]]) for k in state if "model/" in k)
 
 
 def test_sigterm_leaves_a_checkpoint_to_go_on_from(recipe: Recipe, tmp_path: Path) -> None:
@@ -135,7 +228,8 @@ def test_sigterm_leaves_a_checkpoint_to_go_on_from(recipe: Recipe, tmp_path: Pat
 
 def test_a_loss_that_is_not_finite_stops_the_run(recipe: Recipe, tmp_path: Path) -> None:
     recipe = replace(longer(recipe, 6), learning_rate=1e30, head_learning_rate=1e30)
-    with pytest.raises(TrainingError, match=r"the loss of step \d+ \(task '\w+', \d+ rows\)"):
+    message = r"the (loss|gradient) of step \d+ \(task '\w+', \d+ rows\) is .*begin with '\w+"
+    with pytest.raises(TrainingError, match=message):
         train(recipe, tmp_path, start_of(recipe), checkpoint_minutes=0)
 
 
@@ -156,7 +250,7 @@ def test_a_recipe_becomes_a_bundle(recipe: Recipe, tmp_path: Path) -> None:
     exact = nlpkit.load(str(tmp_path / "small-1.training" / "float32"), device="cpu")
     assert float(kit.embed("a good day") @ exact.embed("a good day")) > 0.99
     assert (kit.precision, exact.precision) == ("int8 weights, fp32", "fp32")
-    assert not list((tmp_path / "small-1.training").glob("*/checkpoint*"))
+    assert not list((tmp_path / "small-1.training").glob("checkpoint*"))
     with pytest.raises(OutputExistsError):
         train_recipe(recipe, path)
 

@@ -79,13 +79,17 @@ class SequenceHead:
             return values * (values > 0)
         return np.tanh(values) if isinstance(values, np.ndarray) else values.tanh()
 
-    def loss(self, logits: Array, targets: Array) -> Array:
-        """Cross-entropy with (batch,) class numbers, or binary with (batch, n_labels) 0 and 1."""
+    def loss(self, logits: Array, targets: Array, label_smoothing: float = 0.0) -> Array:
+        """Cross-entropy with (batch,) class numbers, or binary with (batch, n_labels) 0 and 1.
+
+        ``label_smoothing`` is the share of a target that is spread over all classes.
+        """
         from torch.nn import functional
 
         if self.multi_label:
-            return functional.binary_cross_entropy_with_logits(logits.float(), targets.float())
-        return functional.cross_entropy(logits.float(), targets)
+            smooth = targets.float() * (1 - label_smoothing) + label_smoothing / 2
+            return functional.binary_cross_entropy_with_logits(logits.float(), smooth)
+        return functional.cross_entropy(logits.float(), targets, label_smoothing=label_smoothing)
 
     def decode(self, logits: Sequence[Floats], reading: Reading) -> list[Label]:
         """All labels with their scores, best first; nothing for a text without tokens."""

@@ -25,13 +25,27 @@ class SpanHead:
     kind: ClassVar[str] = "question-answering"
     per_token: ClassVar[bool] = True
 
-    def __init__(self, threshold: float = 0.0, temperature: float = 1.0) -> None:
+    def __init__(
+        self,
+        threshold: float = 0.0,
+        temperature: float = 1.0,
+        calibration: Sequence[float] | None = None,
+    ) -> None:
+        if calibration is not None and (len(calibration) != 2 or not calibration[0] > 0):
+            raise InputError(
+                f"calibration is {calibration!r}; expected a slope above 0 and an offset"
+            )
         self.labels: tuple[str, ...] = ("start", "end")
         self.threshold = threshold
         self.temperature = temperature
+        self.calibration = None if calibration is None else (calibration[0], calibration[1])
 
     def config(self) -> dict[str, Any]:
-        return {"threshold": self.threshold, "temperature": self.temperature}
+        return {
+            "threshold": self.threshold,
+            "temperature": self.temperature,
+            "calibration": None if self.calibration is None else [*self.calibration],
+        }
 
     def parameter_shapes(self, width: int) -> dict[str, tuple[int, ...]]:
         return {"weight": (2, width), "bias": (2,)}
@@ -62,8 +76,9 @@ class SpanHead:
     ) -> list[Answer]:
         """The ``n_best`` answers, best first, of at most ``max_answer_length`` words each.
 
-        Scores are probabilities over all spans and "no answer" together. With ``no_answer`` the
-        result is a single falsy Answer where none is likelier; without it spans alone compete.
+        Scores are probabilities over all spans and "no answer" together, calibrated if the head
+        is. With ``no_answer`` the result is a single falsy Answer where none is likelier; without
+        it spans alone compete.
         """
         if n_best < 1 or max_answer_length < 1:
             raise InputError(
@@ -128,7 +143,17 @@ class SpanHead:
         return total if null is None else float(np.logaddexp(total, null / self.temperature))
 
     def _probability(self, score: float, log_total: float) -> float:
-        return float(min(np.exp(score / self.temperature - log_total), 1.0))
+        share = float(min(np.exp(score / self.temperature - log_total), 1.0))
+        if self.calibration is None:
+            return share
+        slope, offset = self.calibration
+        return float(1 / (1 + np.exp(-slope * log_odds(share) - offset)))
+
+
+def log_odds(probability: float) -> float:
+    """The logit, kept within what a float can tell from 0 and 1."""
+    inside = min(max(probability, 1e-12), 1 - 1e-12)
+    return float(np.log(inside) - np.log1p(-inside))
 
 
 def _best_spans(

@@ -64,11 +64,19 @@ class TokenHead:
             logits = logits + parameters["shape_weight"][batch.shapes]
         return logits
 
-    def loss(self, logits: Array, targets: Array) -> Array:
-        """Cross-entropy over the positions of (batch, length) targets that are not IGNORE."""
+    def loss(self, logits: Array, targets: Array, label_smoothing: float = 0.0) -> Array:
+        """Cross-entropy over the positions of (batch, length) targets that are not IGNORE.
+
+        ``label_smoothing`` is the share of a target that is spread over all tags.
+        """
         from torch.nn.functional import cross_entropy
 
-        return cross_entropy(logits.flatten(0, 1).float(), targets.flatten(), ignore_index=IGNORE)
+        return cross_entropy(
+            logits.flatten(0, 1).float(),
+            targets.flatten(),
+            ignore_index=IGNORE,
+            label_smoothing=label_smoothing,
+        )
 
     def decode(self, logits: Sequence[Floats], reading: Reading) -> list[Entity]:
         encoded = reading.encoded

@@ -73,14 +73,6 @@ def save_bundle(
             "recipe": recipe.name,
             "seed": recipe.seed,
             "backbone": recipe.backbone,
-            "stages": [
-                {
-                    "seed": stage.seed,
-                    "learning_rate": stage.learning_rate,
-                    "epochs": {task.name: task.epochs for task in stage.tasks},
-                }
-                for stage in recipe.stages
-            ],
             **(facts or {}),
         },
     )

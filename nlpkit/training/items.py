@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,17 +14,24 @@ from nlpkit.heads import Head
 from nlpkit.heads.token import IGNORE
 from nlpkit.readers import Example, PlainText, QAExample, TextExample, TokenExample
 from nlpkit.text import Encoded, Ints, Row, TextEncoder, Window, windows
+from nlpkit.training.recipe import Task
 
 #: Tokens that neighbouring windows of a long context share in training.
 OVERLAP = 96
+#: Characters of a text that name it in a message.
+EXCERPT = 50
 
 
 @dataclass(frozen=True, slots=True)
 class Item:
-    """A row and its target: tags a position, a class or 0/1 a label, or start and end positions."""
+    """A row and its target: tags a position, a class or 0/1 a label, or start and end positions.
+
+    ``excerpt`` is how its text begins, for messages.
+    """
 
     row: Row
     target: Any
+    excerpt: str = ""
 
 
 def make_items(
@@ -33,43 +40,78 @@ def make_items(
     """Rows of at most ``max_length`` tokens with targets for ``head``."""
     items: list[Item] = []
     texts = [e.context if isinstance(e, QAExample) else e.text for e in examples]
+    different = list(dict.fromkeys(texts))  # a paragraph has many questions
+    known = dict(zip(different, encoder.encode(different), strict=True))
     questions = encoder.encode([e.question if isinstance(e, QAExample) else "" for e in examples])
     room = max_length - len(encoder.prefix) - len(encoder.suffix)
-    for i, (example, encoded) in enumerate(zip(examples, encoder.encode(texts), strict=True)):
+    for text, example, question in zip(texts, examples, questions, strict=True):
+        encoded = known[text]
         if not len(encoded):
             continue
         if isinstance(example, QAExample):
-            items += _qa_items(example, questions[i], encoded, encoder, max_length)
+            items += _qa_items(example, question, encoded, encoder, max_length)
             continue
         for window in windows(len(encoded), room, min(OVERLAP, room // 4)):
             row = encoder.row(encoded, window)
             if isinstance(example, TokenExample):
-                items.append(Item(row, _tags(example, encoded, window, row, head.labels)))
+                tags = _tags(example, encoded, window, row, head.labels)
+                items.append(Item(row, tags, text[:EXCERPT]))
             elif isinstance(example, TextExample):
-                items.append(Item(row, class_target(example, head)))
+                items.append(Item(row, class_target(example, head), text[:EXCERPT]))
                 break
             else:
                 assert isinstance(example, PlainText)
-                items.append(Item(row, 0))
+                items.append(Item(row, 0, text[:EXCERPT]))
     return items
+
+
+def check_examples(task: Task, head: Head, examples: Sequence[Example]) -> None:
+    """Refuse examples that the head cannot learn from.
+
+    Raises:
+        DataError: an unknown class or entity, not exactly one class, a class without examples,
+            or a span outside its text; the message names the files and the example.
+    """
+    files = ", ".join(source.file for source in task.sources) or f"task {task.name!r}"
+    for number, example in enumerate(examples, 1):
+        text = example.question if isinstance(example, QAExample) else example.text
+        for problem, expected in _problems(example, head):
+            raise DataError.at(files, f"example {number} ({text[:EXCERPT]!r})", problem, expected)
+    if head.kind == "sequence-classification":
+        found = {label for e in examples if isinstance(e, TextExample) for label in e.labels}
+        if missing := [label for label in head.labels if label not in found]:
+            raise DataError.at(
+                files, "whole file", f"no example of {missing}", "at least one of each class"
+            )
+
+
+def _problems(example: Example, head: Head) -> Iterator[tuple[str, str]]:
+    """What is wrong with an example, and what was expected."""
+    if isinstance(example, TextExample):
+        if unknown := sorted(set(example.labels) - set(head.labels)):
+            yield f"the labels {unknown}", f"some of {list(head.labels)}"
+        if len(example.labels) != 1 and not getattr(head, "multi_label", False):
+            yield f"{len(example.labels)} labels", "exactly one"
+    elif isinstance(example, TokenExample):
+        before = 0
+        for start, end, label in sorted(example.spans):
+            if not before <= start < end <= len(example.text):
+                inside = f"spans within 0:{len(example.text)}, one after the other"
+                yield f"the span {start}:{end} after {before}", inside
+            if f"B-{label}" not in head.labels:
+                yield f"the entity {label!r}", f"one of {list(head.labels)}"
+            before = end
+    elif isinstance(example, QAExample):
+        for start, answer in example.answers:
+            there = example.context[max(start, 0) : start + len(answer)]
+            if start < 0 or not answer or there != answer:
+                yield f"characters {start}:{start + len(answer)} are {there!r}", repr(answer)
 
 
 def class_target(example: TextExample, head: Head) -> Any:
     """The number of the class, or a 0/1 vector for a multi-label head."""
-    unknown = set(example.labels) - set(head.labels)
-    if unknown:
-        raise DataError.at(
-            "labels",
-            f"text {example.text[:40]!r}",
-            f"{sorted(unknown)}",
-            f"one of {list(head.labels)}",
-        )
     if getattr(head, "multi_label", False):
         return np.array([label in example.labels for label in head.labels], dtype=np.float32)
-    if len(example.labels) != 1:
-        raise DataError.at(
-            "labels", f"text {example.text[:40]!r}", f"{len(example.labels)} labels", "exactly one"
-        )
     return head.labels.index(example.labels[0])
 
 
@@ -108,7 +150,7 @@ def _qa_items(
         target = np.zeros(2, dtype=np.int64)
         if first is not None and last is not None and window.first <= first and last < window.last:
             target[:] = row.offset + first - window.first, row.offset + last - window.first
-        items.append(Item(row, target))
+        items.append(Item(row, target, example.question[:EXCERPT]))
     return items
 
 

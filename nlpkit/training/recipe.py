@@ -25,11 +25,30 @@ TASK_FOLDERS = (
 
 
 @dataclass(frozen=True, slots=True)
+class Dev:
+    """A score on held-out examples, taken as a training goes and once more at its end.
+
+    ``score(pipeline, examples)`` is one number, the higher the better; nlpkit.training.scores has
+    the usual ones. As the training goes at most ``most`` examples are scored, evenly spaced, at
+    the end all of them. ``weight`` is the score's share in the mean by which the best weights are
+    chosen.
+    """
+
+    name: str
+    examples: Callable[[], Sequence[Any]]
+    score: Callable[[Any, Sequence[Any]], float]
+    most: int = 300
+    weight: float = 1.0
+
+
+@dataclass(frozen=True, slots=True)
 class Task:
     """One head and the examples it learns from.
 
-    ``examples(rng)`` gives the examples of one epoch; it is called once an epoch with a random
-    generator of its own, so that a recipe can sample, group and vary them.
+    ``examples(rng)`` gives the examples of one pass; it is called once a pass with a random
+    generator of its own, so that a recipe can sample, group and vary them. ``epochs`` is how many
+    passes there are: 1.5 reads half of the second. ``dev`` and ``calibration`` are held-out
+    examples: what the training is watched by, and what the head's confidence is fitted on.
     """
 
     name: str
@@ -37,11 +56,14 @@ class Task:
     config: dict[str, Any]
     examples: Callable[[random.Random], Sequence[Example]]
     sources: tuple[Source, ...]
-    epochs: int = 1
+    epochs: float = 1
     max_length: int = 256
     batch_tokens: int = 2048
     weight: float = 1.0
+    label_smoothing: float = 0.0
     keep_embedding: bool = True
+    dev: tuple[Dev, ...] = ()
+    calibration: Callable[[], Sequence[Example]] | None = None
     expected: dict[str, float] = field(default_factory=dict)
 
 
@@ -49,13 +71,26 @@ class Task:
 class Recipe:
     """Tasks that are trained together on one backbone.
 
+    How much: each task its epochs, or with ``tokens`` a total that is divided in proportion
+    ``epochs * size ** alpha``, the size being the tokens of one pass. An alpha below 1 gives small
+    tasks more than their size.
+
+    How fast: the learning rate rises over the share ``warmup`` of the steps, stays, and falls in a
+    line to nothing over the last share ``cooldown`` (1: it falls all the way).
+
+    What is kept: ``ema`` is the decay of an average of the weights over the steps (0: none), which
+    then is what is scored and kept. Every ``evaluate_tokens`` tokens and at the end the tasks' dev
+    scores are taken; the weights with the best mean are the result (with no dev sets, the last).
+
+    ``lower`` and ``upper`` are the chances that a text is read as if it were in lower or upper
+    case, ``unpunctuated`` that its last full stop or question mark is left out.
+
     ``keep_embedding`` weighs the term that holds the pooled vectors near those of the backbone
     the training started from (1 - cosine), on the texts of every task that asks for it.
     ``fit(pipeline)`` runs after training and gives values for heads' configs that are fitted and
     not trained, such as the threshold of "no answer". ``licence`` says under which terms the
     weights may be used; it goes beside them as WEIGHTS-LICENSE and, with ``intended_use`` and
-    ``known_failures``, into the card. ``then`` is a second stage: a recipe for the same heads that
-    starts from the model this one ends with.
+    ``known_failures``, into the card.
     """
 
     name: str
@@ -63,23 +98,25 @@ class Recipe:
     tasks: tuple[Task, ...]
     backbone: str = "sentence-transformers/all-MiniLM-L6-v2"
     version: int = 1
+    tokens: int | None = None
+    alpha: float = 1.0
     keep_embedding: float = 0.0
     learning_rate: float = 1.5e-4
     head_learning_rate: float = 1e-3
     weight_decay: float = 0.01
     warmup: float = 0.06
+    cooldown: float = 1.0
+    ema: float = 0.0
+    evaluate_tokens: int = 2_000_000
+    lower: float = 0.0
+    upper: float = 0.0
+    unpunctuated: float = 0.0
     word_shape_types: bool = True
     seed: int = 0
     licence: str = ""
     intended_use: str = ""
     known_failures: tuple[str, ...] = ()
     fit: Callable[[Any], dict[str, dict[str, Any]]] | None = None
-    then: Recipe | None = None
-
-    @property
-    def stages(self) -> list[Recipe]:
-        """This recipe and those that go on where it ends."""
-        return [self, *(self.then.stages if self.then else ())]
 
 
 def load_recipe(name_or_path: str | Path) -> Recipe:

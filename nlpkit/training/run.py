@@ -27,6 +27,7 @@ from nlpkit.loading import load
 from nlpkit.pipeline import Pipeline
 from nlpkit.readers import (
     Example,
+    Source,
     TextExample,
     TokenExample,
     join_sentences,
@@ -35,18 +36,12 @@ from nlpkit.readers import (
     read_squad,
 )
 from nlpkit.text import TextEncoder, batches, pad
+from nlpkit.training.calibrate import calibrate
+from nlpkit.training.checkpoint import remove_checkpoints
 from nlpkit.training.finish import plugged_heads, save_bundle
-from nlpkit.training.items import Item, make_items
-from nlpkit.training.model import MultiTaskModel
+from nlpkit.training.items import Item, check_examples, make_items
 from nlpkit.training.recipe import Recipe, Task
-from nlpkit.training.trainer import (
-    Progress,
-    Start,
-    remove_checkpoints,
-    stack_targets,
-    start_of,
-    train,
-)
+from nlpkit.training.trainer import Progress, Start, Trained, stack_targets, start_of, train
 from nlpkit.weights import dequantise
 
 TASKS = {
@@ -83,60 +78,63 @@ def train_recipe(
 ) -> Path:
     """Train a recipe's tasks together and write the bundle ``output``.
 
-    Checkpoints lie in ``<output>.training``, a folder for each stage; the same call resumes from
-    them. ``<output>.training/float32`` holds the same model with its weights unquantised.
+    Checkpoints and curves lie in ``<output>.training``; the same call resumes from them.
+    ``<output>.training/float32`` holds the same model with its weights unquantised.
     """
     if output.exists() and not overwrite:
         raise OutputExistsError.of(output)
     check_device(device)
     work = work_folder(output)
     start = start_of(recipe)
-    model: MultiTaskModel | None = None
-    for number, stage in enumerate(recipe.stages, 1):
-        model = train(
-            stage,
-            work / f"stage-{number}",
-            start,
-            device=device,
-            after=model,
-            checkpoint_minutes=checkpoint_minutes,
-            report=report,
-        )
-    assert model is not None
-    save_trained(model.cpu(), recipe, start.encoder, output, storage)
-    for number, _ in enumerate(recipe.stages, 1):
-        remove_checkpoints(work / f"stage-{number}")
+    trained = train(
+        recipe,
+        work,
+        start,
+        device=device,
+        checkpoint_minutes=checkpoint_minutes,
+        report=report,
+    )
+    trained.model.cpu()
+    save_trained(trained, recipe, start.encoder, output, storage)
+    remove_checkpoints(work)
     return output
 
 
 def save_trained(
-    model: MultiTaskModel, recipe: Recipe, encoder: TextEncoder, output: Path, storage: str
+    trained: Trained, recipe: Recipe, encoder: TextEncoder, output: Path, storage: str
 ) -> None:
-    """Fit what the recipe fits, and write the bundle and its float32 twin."""
-    fitted: Mapping[str, Mapping[str, Any]] = {}
+    """Fit what the recipe fits and the scores' confidence; write the bundle and its twin."""
+    fitted: dict[str, dict[str, Any]] = {}
+    facts = {**trained.record, "sources": sources(recipe)}
 
     def save(path: Path, how: str) -> Path:
         return save_bundle(
-            model,
+            trained.model,
             recipe,
             path,
             tokenizer=encoder.to_str(),
             storage=how,
             fitted=fitted,
-            facts={"sources": sources(recipe)},
+            facts=facts,
             extra={"WEIGHTS-LICENSE": recipe.licence + "\n"} if recipe.licence else None,
             overwrite=True,
         )
 
     twin = save(work_folder(output) / "float32", "float32")
     if recipe.fit:
-        fitted = recipe.fit(load(str(twin)))
+        fitted |= recipe.fit(load(str(twin)))
+        save(twin, "float32")
+    if any(task.calibration for task in recipe.tasks):
+        # After the rest: whether there is an answer, and so whether it is right, is fitted above.
+        values, facts["calibration"] = calibrate(load(str(twin)), recipe)
+        for name, value in values.items():
+            fitted[name] = {**fitted.get(name, {}), **value}
         save(twin, "float32")
     save(output, storage)
 
 
 def work_folder(output: Path) -> Path:
-    """Where a training keeps its checkpoints and its loss curve."""
+    """Where a training keeps its checkpoints and curves."""
     return output.with_name(output.name + ".training")
 
 
@@ -200,7 +198,7 @@ def train_pack(
                 kind=TASKS[task],
                 config=config,
                 examples=lambda rng: examples,
-                sources=(),
+                sources=(Source(str(train_file), train_file.name, "", ""),),
                 epochs=epochs,
                 batch_tokens=1024,
                 keep_embedding=False,
@@ -267,6 +265,7 @@ def fit_head(
     hidden states kept in float16.
     """
     head = make_head(task.kind, task.config)
+    check_examples(task, head, examples)
     items = make_items(head, examples, kit.encoder, task.max_length)
     features = _features(kit, head, items)
     generator = torch.Generator().manual_seed(seed)
@@ -279,12 +278,13 @@ def fit_head(
     for value in parameters.values():
         value.requires_grad_()
     batches = _batches(items, 4096 if head.per_token else 64 * task.max_length, seed)
-    total = task.epochs * len(batches)
+    epochs = round(task.epochs)
+    total = epochs * len(batches)
     optimizer = torch.optim.AdamW(parameters.values(), lr=5e-3, weight_decay=0.01)
     schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda s: max(0.0, 1 - s / total))
     rng = random.Random(seed)
     step = 0
-    for _ in range(task.epochs):
+    for _ in range(epochs):
         rng.shuffle(batches)
         for group in batches:
             loss = _loss(head, parameters, [items[i] for i in group], [features[i] for i in group])
@@ -360,8 +360,8 @@ def _lora(
     start = _backbone(bundle)
     wrapped = with_lora(start.backbone, recipe.seed)
     train_to = work_folder(output)
-    model = train(recipe, train_to, Start(wrapped, start.encoder), device=device, report=report)
-    return plugged_heads(model, {})[recipe.tasks[0].name], lora_tensors(wrapped)
+    trained = train(recipe, train_to, Start(wrapped, start.encoder), device=device, report=report)
+    return plugged_heads(trained.model, {})[recipe.tasks[0].name], lora_tensors(wrapped)
 
 
 def with_lora(backbone: PreTrainedModel, seed: int) -> PreTrainedModel:
@@ -404,9 +404,9 @@ def _full(
 ) -> Path:
     start = _backbone(bundle)
     work = work_folder(output)
-    model = train(recipe, work, start, device=device, report=report)
+    trained = train(recipe, work, start, device=device, report=report)
     path = save_bundle(
-        model.cpu(),
+        trained.model.cpu(),
         recipe,
         output,
         tokenizer=start.encoder.to_str(),

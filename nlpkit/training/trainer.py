@@ -1,17 +1,14 @@
-"""The multi-task training loop: one backbone, a batch of one task a step, killable at any line.
+"""The multi-task trainer: one batch of one task a step, exactly resumable.
 
-The whole schedule follows from the recipe and its seed, so a run that is killed and resumed goes
-through the same batches, the same dropout and the same learning rates as one that is not.
+A run that is killed and started again goes through the same batches with the same dropout as one
+that was left alone, and ends with the same weights, bit for bit. Dev scores are taken between the
+steps and leave no trace in them.
 """
 
 from __future__ import annotations
 
 import hashlib
-import json
 import math
-import os
-import random
-import shutil
 import signal
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -23,34 +20,33 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from nlpkit.engines.torch import run_backbone, to_torch
-from nlpkit.errors import InputError, TrainingError
+from nlpkit.errors import TrainingError
 from nlpkit.heads import Head, make_head
 from nlpkit.heads.token import IGNORE
 from nlpkit.huggingface import load_backbone, load_encoder
 from nlpkit.text import Batch, TextEncoder, pad
-from nlpkit.training.items import Item, length_batches, make_items
+from nlpkit.training.checkpoint import Checkpoints
+from nlpkit.training.curve import Curve, Means
+from nlpkit.training.dev import Scores, dev_scores, mean_score, pipeline_of
 from nlpkit.training.model import MultiTaskModel, add_shape_types
+from nlpkit.training.plan import Plan, Step
 from nlpkit.training.recipe import Recipe, Task
 
 LOG_EVERY = 20
-
-
-@dataclass(frozen=True, slots=True)
-class Step:
-    """One batch of one task."""
-
-    task: str
-    items: Sequence[Item]
+#: Texts of a bad batch that a message quotes.
+QUOTED = 3
 
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """Where a training stands; handed to the caller's callback every LOG_EVERY steps."""
+    """Where a training stands; handed to the caller's callback every LOG_EVERY steps.
+
+    ``steps`` is how many there will be about, until the last, which is exact.
+    """
 
     step: int
     steps: int
@@ -65,6 +61,14 @@ class Start:
 
     backbone: PreTrainedModel
     encoder: TextEncoder
+
+
+@dataclass(frozen=True, slots=True)
+class Trained:
+    """A trained model, and what is worth recording of how it came about."""
+
+    model: MultiTaskModel
+    record: dict[str, Any]
 
 
 def start_of(recipe: Recipe) -> Start:
@@ -82,77 +86,32 @@ def train(
     start: Start,
     *,
     device: str = "cpu",
-    after: MultiTaskModel | None = None,
     checkpoint_minutes: float = 5.0,
     report: Callable[[Progress], None] = lambda progress: None,
-) -> MultiTaskModel:
-    """Train a recipe and return the model; checkpoints and the loss curve stay in ``folder``.
+) -> Trained:
+    """Train a recipe; checkpoints, losses and dev scores stay in ``folder``.
 
-    ``after`` is the model of an earlier stage on the same backbone: heads of the same name go on
-    from theirs. Started again with the same folder, it resumes from the last checkpoint. SIGTERM
-    and Ctrl-C leave a checkpoint behind.
+    Started again with the same folder, it resumes from the last checkpoint. SIGTERM and Ctrl-C
+    leave a checkpoint behind.
 
     Raises:
-        TrainingError: the loss is not finite, or the run was told to stop.
+        DataError: examples that cannot be learned from.
+        TrainingError: the loss is not finite, a checkpoint cannot be written, or the run was told
+            to stop.
     """
     torch.manual_seed(recipe.seed)
     folder.mkdir(parents=True, exist_ok=True)
     heads = {task.name: make_head(task.kind, task.config) for task in recipe.tasks}
-    model = MultiTaskModel(start.backbone, heads, recipe.seed)
-    if after is not None:
-        model.head_parameters.load_state_dict(after.head_parameters.state_dict())
-    model.to(device)
+    model = MultiTaskModel(start.backbone, heads, recipe.seed).to(device)
     teacher = None
     if recipe.keep_embedding:
         teacher = load_backbone(recipe.backbone).eval()
         nn.Module.to(teacher, device)
-
-    steps = schedule(recipe, heads, start.encoder)
-    run = _Run(recipe, model, teacher, folder, device, steps)
-    first = run.resume()
-    started, tokens = time.monotonic(), 0
-    saved = started
-    losses: dict[str, list[float]] = {}
-    model.train()
-    with _stop_on_signal() as stopped:
-        for number in range(first, len(steps)):
-            step = steps[number]
-            for name, value in run.step(number, step).items():
-                losses.setdefault(name, []).append(value)
-            tokens += sum(len(item.row) for item in step.items)
-            now = time.monotonic()
-            if (number + 1) % LOG_EVERY == 0 or number + 1 == len(steps):
-                speed = tokens / (now - started)
-                left = (now - started) / (number + 1 - first) * (len(steps) - number - 1)
-                means = {name: float(np.mean(values)) for name, values in losses.items()}
-                run.log(number + 1, means)
-                report(Progress(number + 1, len(steps), means, speed, left))
-                losses = {}
-            if stopped() or now - saved > checkpoint_minutes * 60 or number + 1 == len(steps):
-                run.save(number + 1)
-                saved = time.monotonic()
-            if stopped():
-                raise TrainingError(
-                    f"stopped by a signal after step {number + 1} of {len(steps)}; "
-                    "run the same command again to resume"
-                )
-    return model.eval()
-
-
-def schedule(recipe: Recipe, heads: dict[str, Head], encoder: TextEncoder) -> list[Step]:
-    """All steps of the run: each task's epochs in order, the tasks spread evenly over the whole."""
-    placed: list[tuple[float, int, Step]] = []
-    for t, task in enumerate(recipe.tasks):
-        groups: list[list[Item]] = []
-        for epoch in range(task.epochs):
-            rng = random.Random(f"{recipe.seed}/{task.name}/{epoch}")
-            items = make_items(heads[task.name], task.examples(rng), encoder, task.max_length)
-            if not items:
-                raise InputError(f"task {task.name!r} has no examples to train on")
-            groups += length_batches(items, task.batch_tokens, rng)
-        for i, group in enumerate(groups):
-            placed.append(((i + 0.5) / len(groups), t, Step(task.name, group)))
-    return [step for _, _, step in sorted(placed, key=lambda p: p[:2])]
+    run = _Run(recipe, model, teacher, folder, device, Plan(recipe, heads, start.encoder))
+    run.resume()
+    with _stop_on_signal() as stopped, Curve(folder, run.number) as curve:
+        run.loop(start.encoder, curve, checkpoint_minutes, stopped, report)
+    return Trained(model.eval(), run.finish(start.encoder))
 
 
 def stack_targets(head: Head, targets: Sequence[Any], length: int) -> NDArray[Any]:
@@ -163,7 +122,7 @@ def stack_targets(head: Head, targets: Sequence[Any], length: int) -> NDArray[An
 
 
 class _Run:
-    """The state of a training: model, optimiser, where it is kept."""
+    """The state of a training: the model, its optimiser and average, and where it stands."""
 
     def __init__(
         self,
@@ -172,23 +131,87 @@ class _Run:
         teacher: PreTrainedModel | None,
         folder: Path,
         device: str,
-        steps: Sequence[Step],
+        plan: Plan,
     ) -> None:
         self.recipe = recipe
         self.model = model
         self.teacher = teacher
-        self.folder = folder
         self.device = device
-        self.n_steps = n_steps = len(steps)
-        self.identity = _identity(recipe, model, steps)
+        self.plan = plan
+        self.checkpoints = Checkpoints(folder, _identity(recipe, model, plan))
         self.tasks: dict[str, Task] = {task.name: task for task in recipe.tasks}
         self.embedding = next((t.name for t in recipe.tasks if t.kind == "pooling"), None)
-        self.optimizer = torch.optim.AdamW(_parameter_groups(recipe, model), eps=1e-6)
-        self.n_warm = max(1, int(recipe.warmup * n_steps))
+        kind = device.split(":")[0]
+        # One kernel instead of a dozen over every weight: a tenth of a step on the CPU.
+        groups = _parameter_groups(recipe, model)
+        self.optimizer = torch.optim.AdamW(groups, eps=1e-6, fused=kind in ("cpu", "cuda"))
+        self.averages: dict[str, Tensor] = {}
+        if recipe.ema:
+            self.averages = {name: p.detach().clone() for name, p in _trained(model)}
+        self.has_dev = any(task.dev for task in recipe.tasks)
+        self.n_warm = max(1, int(recipe.warmup * plan.steps))
+        self.number = 0  #: steps done
+        self.tokens = 0  #: tokens read
+        self.minutes = 0.0  #: time spent, over all sittings
+        self.recent = Means()  #: losses since the last line
+        self.since_dev = Means()  #: losses since the last dev scores
 
-    def step(self, number: int, step: Step) -> dict[str, float]:
+    # -- the loop ----------------------------------------------------------------------------
+
+    def loop(
+        self,
+        encoder: TextEncoder,
+        curve: Curve,
+        checkpoint_minutes: float,
+        stopped: Callable[[], bool],
+        report: Callable[[Progress], None],
+    ) -> None:
+        first, before = self.number, self.minutes
+        begun = saved = time.monotonic()
+        done_before, tokens_before = self.plan.done, self.tokens
+        self.model.train()
+        while not self.plan.finished:
+            share = self.plan.done
+            rate = self._rate(share)
+            step = self.plan.next()
+            losses = self.step(step, rate)
+            self.number += 1
+            self.recent.add(losses)
+            self.since_dev.add(losses)
+            due = self.tokens // self.recipe.evaluate_tokens
+            self.tokens += step.n_tokens
+            last = self.plan.finished
+            self.minutes = before + (time.monotonic() - begun) / 60
+            if self.has_dev and (last or self.tokens // self.recipe.evaluate_tokens > due):
+                self._evaluate(encoder, curve)
+            if last or self.number % LOG_EVERY == 0:
+                means = self.recent.take()
+                curve.losses(self.number, means, rate)
+                seconds = max(time.monotonic() - begun, 1e-9)
+                read = max(self.plan.done - done_before, 1e-9)
+                report(
+                    Progress(
+                        self.number,
+                        self.number if last else max(self.plan.steps, self.number + 1),
+                        means,
+                        (self.tokens - tokens_before) / seconds,
+                        seconds / read * (1 - self.plan.done),
+                    )
+                )
+            if last or stopped() or time.monotonic() - saved > checkpoint_minutes * 60:
+                self._save()
+                saved = time.monotonic()
+            if stopped():
+                raise TrainingError(
+                    f"stopped by a signal after step {self.number} of "
+                    f"{max(self.plan.steps, self.number)}, {self.number - first} of them now; "
+                    "run the same command again to resume"
+                )
+
+    def step(self, step: Step, rate: float) -> dict[str, float]:
         """Forward, backward and update on one batch; the losses by name."""
-        torch.manual_seed(self.recipe.seed * 1_000_003 + number)  # the same dropout after a resume
+        # The same dropout after a resume.
+        torch.manual_seed(self.recipe.seed * 1_000_003 + self.number)
         task = self.tasks[step.task]
         padded = pad(
             [item.row for item in step.items], self.model.backbone.config.pad_token_id or 0
@@ -202,9 +225,10 @@ class _Run:
         losses: dict[str, float] = {}
         if task.kind != "pooling":
             logits = self.model.logits(task.name, hidden, batch)
-            head = self.model.heads[task.name]
+            head: Any = self.model.heads[task.name]
             targets = stack_targets(head, [item.target for item in step.items], batch.ids.shape[1])
-            loss = head.loss(logits, torch.from_numpy(targets).to(self.device))
+            smoothing = {"label_smoothing": task.label_smoothing} if task.label_smoothing else {}
+            loss = head.loss(logits, torch.from_numpy(targets).to(self.device), **smoothing)
             losses[task.name] = float(loss.detach())
             total = total + task.weight * loss
         if self.teacher is not None and self.embedding and task.keep_embedding:
@@ -213,23 +237,39 @@ class _Run:
             distance = head.loss(pooled, self._teacher_vectors(batch, dtype))
             losses[f"{self.embedding}/{task.name}"] = float(distance.detach())
             total = total + self.recipe.keep_embedding * distance
-        if not math.isfinite(float(total.detach())):
-            raise TrainingError(
-                f"the loss of step {number} (task {task.name!r}, {len(step.items)} rows) is "
-                f"{float(total.detach())}; the last good checkpoint is kept in {self.folder}"
-            )
+        self._check("loss", float(total.detach()), step)
         self.optimizer.zero_grad(set_to_none=True)
         total.backward()
-        torch.nn.utils.clip_grad_norm_(self.model.parameters(), 1.0)
+        norm = torch.nn.utils.clip_grad_norm_(self.model.parameters(), 1.0)
+        self._check("gradient", float(norm), step)
         for group in self.optimizer.param_groups:
-            group["lr"] = group["peak"] * self._rate(number)
+            group["lr"] = group["peak"] * rate
         self.optimizer.step()
+        self._average()
         return losses
 
-    def _rate(self, step: int) -> float:
-        """The share of the peak learning rate at a step: up in a line, then down to nothing."""
-        rising = (step + 1) / self.n_warm
-        return min(rising, (self.n_steps - step) / max(1, self.n_steps - self.n_warm))
+    def _check(self, what: str, value: float, step: Step) -> None:
+        if math.isfinite(value):
+            return
+        texts = "; ".join(repr(item.excerpt) for item in step.items[:QUOTED])
+        raise TrainingError(
+            f"the {what} of step {self.number} (task {step.task!r}, {len(step.items)} rows) is "
+            f"{value}; its texts begin with {texts}; the last good checkpoint is kept in "
+            f"{self.checkpoints.folder}"
+        )
+
+    def _rate(self, done: float) -> float:
+        """The share of the peak learning rate: up in a line, flat, then down to nothing."""
+        rising = (self.number + 1) / self.n_warm
+        falling = (1 - done) / self.recipe.cooldown
+        return min(1.0, rising, falling)
+
+    def _average(self) -> None:
+        """Move the average of the weights towards them, faster in the first steps."""
+        if self.averages:
+            decay = min(self.recipe.ema, (1 + self.number) / (10 + self.number))
+            current = [p.detach() for _, p in _trained(self.model)]
+            torch._foreach_lerp_([*self.averages.values()], current, 1 - decay)
 
     def _teacher_vectors(self, batch: Batch, dtype: torch.dtype) -> Tensor:
         """What the original backbone makes of the same tokens: the mean over all of them."""
@@ -242,52 +282,59 @@ class _Run:
         vectors: Tensor = (hidden * mask).sum(1) / mask.sum(1)
         return vectors
 
-    # -- checkpoints: a folder per checkpoint, complete once it has its final name ------------
+    # -- dev scores --------------------------------------------------------------------------
 
-    def save(self, step: int) -> None:
-        target = self.folder / f"checkpoint-{step:07d}"
-        draft = self.folder / "checkpoint.draft"
-        shutil.rmtree(draft, ignore_errors=True)
-        draft.mkdir()
-        save_file(self._tensors(), draft / "state.safetensors")
-        (draft / "state.json").write_text(json.dumps({"step": step, "identity": self.identity}))
-        for file in draft.iterdir():
-            with file.open("rb") as handle:
-                os.fsync(handle.fileno())
-        shutil.rmtree(target, ignore_errors=True)
-        draft.rename(target)
-        for old in self._checkpoints():
-            if old != target:
-                shutil.rmtree(old)
+    def _evaluate(self, encoder: TextEncoder, curve: Curve) -> None:
+        """Take the dev scores; keep the weights if none were better."""
+        scores = self._scores(encoder, "bf16", whole=False)
+        curve.scores(self.number, self.tokens, self.minutes, scores, self.since_dev.take())
+        mean = mean_score(scores, self.recipe)
+        best = self.checkpoints.best()
+        if math.isfinite(mean) and (best is None or best[0] > self.number or mean > best[1]):
+            self.checkpoints.save_best(self.number, mean, self._kept())
 
-    def resume(self) -> int:
-        """Load the newest checkpoint, if there is one, and return the step to go on with."""
-        found = self._checkpoints()
-        if not found:
-            return 0
-        state = json.loads((found[-1] / "state.json").read_text())
-        if state["identity"] != self.identity:
-            raise InputError(
-                f"{found[-1]} belongs to a training with another recipe, seed, setting or data; "
-                "delete it to start anew, or write to another output"
-            )
-        self._restore(load_file(found[-1] / "state.safetensors", device=self.device))
-        return int(state["step"])
+    def _scores(self, encoder: TextEncoder, precision: str, *, whole: bool) -> Scores:
+        kit = pipeline_of(self.model, encoder, self.device, precision, self.averages)
+        return dev_scores(kit, self.recipe, whole=whole)
 
-    def _checkpoints(self) -> list[Path]:
-        return sorted(self.folder.glob("checkpoint-*"))
-
-    def _tensors(self) -> dict[str, Tensor]:
-        tensors = {}
+    def finish(self, encoder: TextEncoder) -> dict[str, Any]:
+        """Give the model the weights that are kept, score them on whole dev sets, and tell."""
+        best = self.checkpoints.best() if self.has_dev else None
+        kept = self._kept() if best is None else self.checkpoints.load_best(self.device)
         for name, parameter in _trained(self.model):
-            tensors[f"model/{name}"] = parameter.detach().contiguous()
-            state = self.optimizer.state.get(parameter, {})
-            for key in ("exp_avg", "exp_avg_sq", "step"):
-                if key in state:
-                    tensors[f"{key}/{name}"] = state[key].contiguous()
-        return tensors
+            parameter.data.copy_(kept[name])
+        self.averages = {}
+        why = "the last" if best is None else f"the best mean of dev scores, {best[1]:.4f}"
+        record: dict[str, Any] = {
+            "tokens": self.tokens,
+            "steps": self.number,
+            "minutes": round(self.minutes, 1),
+            "tasks": {
+                name: {"epochs": round(self.plan.epochs[name], 3), "tokens_an_epoch": size}
+                for name, size in self.plan.sizes.items()
+            },
+            "kept": {
+                "step": self.number if best is None else best[0],
+                "weights": f"average, decay {self.recipe.ema}" if self.recipe.ema else "as trained",
+                "why": why,
+            },
+        }
+        if self.has_dev:
+            scores = self._scores(encoder, "fp32", whole=True)
+            record["dev"] = {
+                f"{task}, {name}": {"score": round(value, 4), "examples": n}
+                for (task, name), (value, n) in scores.items()
+            }
+        return record
 
-    def _restore(self, tensors: dict[str, Tensor]) -> None:
+    # -- checkpoints -------------------------------------------------------------------------
+
+    def resume(self) -> None:
+        """Go on from the newest checkpoint, if there is one."""
+        found = self.checkpoints.load(self.device)
+        if found is None:
+            return
+        tensors, state = found
         for name, parameter in _trained(self.model):
             parameter.data.copy_(tensors[f"model/{name}"])
             if f"exp_avg/{name}" in tensors:
@@ -295,32 +342,61 @@ class _Run:
                     key: tensors[f"{key}/{name}"].clone()
                     for key in ("step", "exp_avg", "exp_avg_sq")
                 }
+            if self.averages:
+                self.averages[name].copy_(tensors[f"average/{name}"])
+        self.number, self.tokens, self.minutes = state["step"], state["tokens"], state["minutes"]
+        self.recent, self.since_dev = Means(state["recent"]), Means(state["since_dev"])
+        self.plan.go_to(state["places"])
 
-    def log(self, step: int, losses: dict[str, float]) -> None:
-        line = {"step": step, **{name: round(value, 5) for name, value in losses.items()}}
-        with (self.folder / "losses.jsonl").open("a") as file:
-            file.write(json.dumps(line) + "\n")
+    def _save(self) -> None:
+        tensors = {f"average/{name}": value for name, value in self.averages.items()}
+        for name, parameter in _trained(self.model):
+            tensors[f"model/{name}"] = parameter.detach().contiguous()
+            state = self.optimizer.state.get(parameter, {})
+            for key in ("exp_avg", "exp_avg_sq", "step"):
+                if key in state:
+                    tensors[f"{key}/{name}"] = state[key].contiguous()
+        state = {
+            "places": self.plan.places,
+            "tokens": self.tokens,
+            "minutes": self.minutes,
+            "recent": self.recent.sums,
+            "since_dev": self.since_dev.sums,
+        }
+        self.checkpoints.save(self.number, tensors, state)
+
+    def _kept(self) -> dict[str, Tensor]:
+        """The weights that the run would end with if it ended here."""
+        return self.averages or {name: p.detach() for name, p in _trained(self.model)}
 
 
-def _identity(recipe: Recipe, model: MultiTaskModel, steps: Sequence[Step]) -> str:
-    """A hash of all that a run follows from: settings, what is trained, every row and target."""
-    digest = hashlib.sha256()
-    settings = {f.name: getattr(recipe, f.name) for f in fields(recipe)}
-    settings["fit"] = settings["then"] = None
-    settings["tasks"] = [(t.name, t.kind, t.config, t.weight) for t in recipe.tasks]
-    digest.update(repr((settings, [name for name, _ in _trained(model)])).encode())
-    for step in steps:
-        digest.update(step.task.encode())
-        for item in step.items:
-            digest.update(item.row.ids.tobytes())
-            digest.update(np.asarray(item.target).tobytes())
-    return digest.hexdigest()
+def _identity(recipe: Recipe, model: MultiTaskModel, plan: Plan) -> str:
+    """A hash of all that a run follows from: settings, what is trained, the first passes."""
+    settings: dict[str, Any] = {f.name: getattr(recipe, f.name) for f in fields(recipe)}
+    for words in ("fit", "licence", "intended_use", "known_failures", "description"):
+        del settings[words]
+    settings["tasks"] = [
+        {
+            **{f.name: getattr(task, f.name) for f in fields(task) if f.name in _TASK_SETTINGS},
+            "dev": [(dev.name, dev.most, dev.weight) for dev in task.dev],
+        }
+        for task in recipe.tasks
+    ]
+    described = repr((settings, [name for name, _ in _trained(model)], plan.sha256))
+    return hashlib.sha256(described.encode()).hexdigest()
 
 
-def remove_checkpoints(folder: Path) -> None:
-    """Once a training's result is written, its checkpoints have done their work."""
-    for checkpoint in folder.glob("checkpoint*"):
-        shutil.rmtree(checkpoint)
+_TASK_SETTINGS = (
+    "name",
+    "kind",
+    "config",
+    "epochs",
+    "max_length",
+    "batch_tokens",
+    "weight",
+    "label_smoothing",
+    "keep_embedding",
+)
 
 
 def _trained(model: MultiTaskModel) -> list[tuple[str, Any]]:

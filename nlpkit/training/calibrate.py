@@ -1,0 +1,206 @@
+"""Confidence: scores that say how often a result is right, fitted after training.
+
+One temperature for a head that classifies texts or words (Guo et al. 2017), a line through the
+log odds for one that quotes answers (Platt 1999). Neither changes a result nor an order.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from nlpkit.engines import PluggedHead
+from nlpkit.errors import InputError
+from nlpkit.heads import SequenceHead, SpanHead, TokenHead
+from nlpkit.heads.span import log_odds
+from nlpkit.metrics import exact_match, expected_calibration_error
+from nlpkit.pipeline import Pipeline
+from nlpkit.readers import Example, QAExample, TextExample, TokenExample
+from nlpkit.training.recipe import Recipe
+
+#: The temperatures that are tried, 3.5 % apart.
+TEMPERATURES = np.geomspace(0.25, 4.0, 81)
+#: How strongly a fitted line is held to the identity, in examples; and its least slope.
+PRIOR = 1.0
+LEAST_SLOPE = 0.05
+
+Numbers = NDArray[np.float64]
+#: Confidences at a temperature, and whether each is right.
+Judged = Callable[[float], tuple[Numbers, Numbers]]
+
+
+def calibrate(
+    kit: Pipeline, recipe: Recipe
+) -> tuple[dict[str, dict[str, Any]], dict[str, dict[str, Any]]]:
+    """Values for the heads' configs, and what they are worth.
+
+    Every other example is fitted on; the expected calibration errors before and after are those of
+    the rest.
+    """
+    fitted: dict[str, dict[str, Any]] = {}
+    record: dict[str, dict[str, Any]] = {}
+    for task in recipe.tasks:
+        if task.calibration is None:
+            continue
+        examples = task.calibration()
+        values, before, after = _fit(kit, task.name, examples[::2], examples[1::2])
+        fitted[task.name] = values
+        record[task.name] = {
+            **values,
+            "examples": len(examples),
+            "ece_before": round(before, 4),
+            "ece_after": round(after, 4),
+        }
+    return fitted, record
+
+
+def _fit(
+    kit: Pipeline, task: str, fitting: Sequence[Example], rest: Sequence[Example]
+) -> tuple[dict[str, Any], float, float]:
+    head = kit.head(task).head
+    if isinstance(head, SpanHead):
+        scores, right = _answers(kit, task, fitting)
+        slope, offset = fit_line(scores, right)
+        scores, right = _answers(kit, task, rest)
+        moved = _logistic(slope * scores + offset)
+        values: dict[str, Any] = {"calibration": [round(slope, 4), round(offset, 4)]}
+        return values, _error(_logistic(scores), right), _error(moved, right)
+    if not isinstance(head, SequenceHead | TokenHead):
+        raise InputError(f"the scores of a {head.kind} head ({task}) cannot be calibrated")
+    judge = _classes if isinstance(head, SequenceHead) else _entities
+    temperature = round(fit_temperature(judge(kit, task, fitting)), 4)
+    judged = judge(kit, task, rest)
+    before, after = _error(*judged(head.temperature)), _error(*judged(temperature))
+    return {"temperature": temperature}, before, after
+
+
+def fit_temperature(judged: Judged) -> float:
+    """The temperature at which what is right is likeliest."""
+    losses = [_log_loss(*judged(float(temperature))) for temperature in TEMPERATURES]
+    return float(TEMPERATURES[int(np.argmin(losses))])
+
+
+def fit_line(log_odds: Numbers, right: Numbers) -> tuple[float, float]:
+    """Slope and offset of the log odds at which what is right is likeliest, by Newton's method.
+
+    A weak prior at the identity keeps few or perfect examples from asking for infinity.
+    """
+    inputs = np.stack([log_odds, np.ones_like(log_odds)], axis=1)
+    line = start = np.array([1.0, 0.0])
+    for _ in range(100):
+        chances = _logistic(inputs @ line)
+        gradient = inputs.T @ (chances - right) + PRIOR * (line - start)
+        curvature = (inputs.T * (chances * (1 - chances))) @ inputs + PRIOR * np.eye(2)
+        step = np.linalg.solve(curvature, gradient)
+        line = line - step * min(1.0, 1.0 / max(float(np.abs(step).max()), 1e-12))
+        if np.abs(step).max() < 1e-8:
+            break
+    return max(float(line[0]), LEAST_SLOPE), float(line[1])
+
+
+# -- confidences and what is right ---------------------------------------------------------------
+
+
+class _ClassLogits(SequenceHead):
+    """Gives a text's logits."""
+
+    def decode(self, logits: Any, reading: Any) -> Any:
+        weights = np.asarray(reading.n_owned, dtype=np.float32)
+        return np.average(np.stack(logits), axis=0, weights=weights) if len(logits) else None
+
+
+class _WordLogits(TokenHead):
+    """Gives the logits of every window with what they were read from."""
+
+    def decode(self, logits: Any, reading: Any) -> Any:
+        return logits, reading
+
+
+def _classes(kit: Pipeline, task: str, examples: Sequence[Example]) -> Judged:
+    """The highest score of each text; of a multi-label head all scores."""
+    head = kit.head(task).head
+    assert isinstance(head, SequenceHead)
+    texts = [example for example in examples if isinstance(example, TextExample)]
+    probe = _ClassLogits(**head.config())
+    found = _probed(kit, task, probe).apply([example.text for example in texts], task)
+    kept = [(e, logits) for e, logits in zip(texts, found, strict=True) if logits is not None]
+    stacked = np.stack([logits for _, logits in kept])
+    gold = np.array([[label in e.labels for label in head.labels] for e, _ in kept])
+
+    def judged(temperature: float) -> tuple[Numbers, Numbers]:
+        scores = SequenceHead(**{**head.config(), "temperature": temperature}).scores(stacked)
+        if head.multi_label:
+            return scores.ravel().astype(np.float64), gold.ravel().astype(np.float64)
+        best = scores.argmax(axis=1)
+        rows = np.arange(len(best))
+        return scores[rows, best].astype(np.float64), gold[rows, best].astype(np.float64)
+
+    return judged
+
+
+def _entities(kit: Pipeline, task: str, examples: Sequence[Example]) -> Judged:
+    """The score of each entity found."""
+    head = kit.head(task).head
+    assert isinstance(head, TokenHead)
+    texts = [example for example in examples if isinstance(example, TokenExample)]
+    probe = _WordLogits(**head.config())
+    found = _probed(kit, task, probe).apply([example.text for example in texts], task)
+
+    def judged(temperature: float) -> tuple[Numbers, Numbers]:
+        warmed = TokenHead(**{**head.config(), "temperature": temperature})
+        scores, right = [], []
+        for example, (logits, reading) in zip(texts, found, strict=True):
+            for entity in warmed.decode(logits, reading):
+                scores.append(entity.score)
+                right.append((entity.start, entity.end, entity.label) in example.spans)
+        return np.array(scores, dtype=np.float64), np.array(right, dtype=np.float64)
+
+    return judged
+
+
+def _answers(kit: Pipeline, task: str, examples: Sequence[Example]) -> tuple[Numbers, Numbers]:
+    """The log odds of answers by default, and of quotations where there is something to quote."""
+    questions = [example for example in examples if isinstance(example, QAExample)]
+    head = kit.head(task).head
+    plain = _probed(kit, task, SpanHead(**{**head.config(), "calibration": None}))
+    odds, right = [], []
+    for no_answer in (True, False):
+        asked = [question for question in questions if no_answer or question.answers]
+        pairs = [(question.question, question.context) for question in asked]
+        for question, answer in zip(
+            asked, plain.answer(pairs, no_answer=no_answer, task=task), strict=True
+        ):
+            odds.append(log_odds(answer.score))
+            right.append(exact_match(answer.text, [text for _, text in question.answers]))
+    return np.array(odds), np.array(right)
+
+
+def _probed(kit: Pipeline, task: str, head: Any) -> Pipeline:
+    """The same model with another head on the parameters of this one."""
+    return Pipeline(
+        kit.encoder,
+        kit.engine,
+        {task: PluggedHead(head, kit.head(task).parameters)},
+        sizes=kit.sizes,
+        token_budget=kit.token_budget,
+    )
+
+
+def _logistic(values: Numbers) -> Numbers:
+    # Unlike 1 / (1 + exp(-x)), this does not overflow.
+    return np.asarray((1 + np.tanh(values / 2)) / 2, dtype=np.float64)
+
+
+def _log_loss(chances: Numbers, right: Numbers) -> float:
+    inside = np.clip(chances, 1e-9, 1 - 1e-9)
+    return -float(np.mean(right * np.log(inside) + (1 - right) * np.log1p(-inside)))
+
+
+def _error(chances: Numbers, right: Numbers) -> float:
+    if not len(chances):
+        return 0.0
+    inside = np.clip(chances, 0.0, 1.0)
+    return expected_calibration_error(inside.tolist(), (right > 0).tolist())
