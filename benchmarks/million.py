@@ -500,7 +500,7 @@ def in_turns(setup: Setup, embedder: Kept, index: Any, truth: list[list[int]]) -
     times: dict[str, list[float]] = {name: [] for name in ways}
     found: dict[str, list[list[int]]] = {name: [] for name in ways}
     for name, way in ways.items():  # warm: files in memory, libraries loaded
-        for i in range(min(20 if name == "index" else 3, len(setup.queries))):
+        for i in range(len(setup.queries) if name == "index" else min(3, len(setup.queries))):
             way(i)
     for first in range(0, len(setup.queries), TURN):
         for name, way in ways.items():

@@ -37,6 +37,8 @@ if TYPE_CHECKING:
 SHARD_ROWS = 1000
 BATCH_ROWS = 500
 BATCH_CHARACTERS = 1_000_000
+#: What any model can embed: where it is refused, the model is to blame and not the documents.
+PROBE = Document("probe", "A plain sentence.")
 #: A lease lasts this long and is renewed three times in that time while its worker lives.
 LEASE_SECONDS = 60.0
 #: Two steps of a job are leased like shards: writing the shards down, and what comes after them.
@@ -322,10 +324,11 @@ class _Worker:
         open_ = sa.select(job_shards).where(mine, job_shards.c.state != "done")
         plan = open_.where(job_shards.c.shard == PLAN)
         shards = open_.where(job_shards.c.shard >= 0).order_by(job_shards.c.shard)
-        for query in [shards if planned else plan]:
-            for row in connection.execute(query.execution_options(yield_per=50)):
-                if _is_free(row):
-                    return self._lease(connection, row)
+        some = (shards if planned else plan).execution_options(yield_per=50)
+        with connection.execute(some) as rows:
+            free = next((row for row in rows if _is_free(row)), None)
+        if free is not None:
+            return self._lease(connection, free)
         if not planned or connection.execute(shards.limit(1)).first() is not None:
             return None
         finish = connection.execute(open_.where(job_shards.c.shard == FINISH)).first()
@@ -434,8 +437,8 @@ class _Worker:
             raise
         except Exception as error:  # something that the model or the index refuses: find it
             refused = [row for d in good if (row := self._refused(d)) is not None]
-            if len(refused) in (0, len(good)) and len(good) > 1:
-                raise error  # not one document's fault
+            if not refused or self._refused(PROBE) is not None:
+                raise error  # not a document's fault
             ids = {row.id for row in refused}
             good = [document for document in good if document.id not in ids]
             return self._commit_rows(shard, good, [*bad, *refused], len(batch), began)

@@ -13,6 +13,9 @@ from numpy.typing import NDArray
 from nlpkit.index.chunks import cut
 from nlpkit.pipeline import Pipeline
 
+#: Counts the rules by which texts are cut into chunks; see :mod:`nlpkit.index.chunks`.
+CHUNKING = 1
+
 
 class Embedder(Protocol):
     """Cuts texts and gives vectors of unit length; :class:`PipelineEmbedder` is the usual one.
@@ -66,6 +69,7 @@ def _identity(pipeline: Pipeline, chunk_tokens: int, overlap: int) -> str:
     pooling = pipeline.pooling
     seen = hashlib.sha256()
     facts = [
+        CHUNKING,
         pipeline.backbone_sha256,
         pooling.head.config(),
         pipeline.precision,

@@ -109,7 +109,7 @@ def passing(
         query = sa.select(fields.c.document).where(
             fields.c.name == name, *(_condition(op, value) for op, value in tests.items())
         )
-        rows = connection.execution_options(stream_results=True).execute(query)
+        rows = connection.execute(query, execution_options={"stream_results": True})
         numbers = np.sort(np.fromiter((row[0] for row in rows), dtype=np.int64))
         found = numbers if found is None else np.intersect1d(found, numbers, assume_unique=True)
     return np.zeros(0, np.int64) if found is None else found

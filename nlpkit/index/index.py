@@ -6,6 +6,7 @@ search -> a consistent state -> each segment's nearest -> documents
 
 from __future__ import annotations
 
+import json
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -23,8 +24,8 @@ from nlpkit.heads import SpanHead
 from nlpkit.index import filters, predictions, upkeep, words
 from nlpkit.index.check import Problem, repair, verify
 from nlpkit.index.rows import (
+    MANY,
     Stored,
-    by_number,
     checked_document,
     dead_chunks,
     new_rows,
@@ -39,6 +40,7 @@ from nlpkit.index.segments import (
     Bools,
     Floats,
     Ints,
+    Mask,
     Segment,
     SegmentRecord,
     remove_segment,
@@ -57,6 +59,8 @@ if TYPE_CHECKING:
 #: Documents and characters that are embedded and committed together, at most.
 BATCH_DOCUMENTS = 1000
 BATCH_CHARACTERS = 2_000_000
+#: A writer whose documents others change meanwhile tries so often; nothing is embedded twice.
+ATTEMPTS = 50
 #: Hybrid search: each ranking gives 1 / (RANK_OFFSET + rank) (Cormack et al. 2009).
 RANK_OFFSET = 60
 RANKED = 100
@@ -91,7 +95,7 @@ class Passing:
     """What a filter lets through: ``documents`` by number, ``rows`` of each segment of a view."""
 
     documents: Bools
-    rows: tuple[Bools, ...]
+    rows: tuple[Mask, ...]
 
     def __contains__(self, document: int) -> bool:
         return document < len(self.documents) and bool(self.documents[document])
@@ -103,7 +107,7 @@ class View:
 
     generation: int = -1
     segments: tuple[Segment, ...] = ()
-    live: tuple[Bools | None, ...] = ()
+    live: tuple[Mask | None, ...] = ()
     remembered: dict[str, Passing] = field(default_factory=dict)
 
 
@@ -223,7 +227,7 @@ class Index:
         twice = _repeated(batch) if len(last) < len(batch) else ()
         rows = new_rows(last.values(), source)
         vectors: dict[bytes, tuple[list[tuple[int, int]], Floats]] = {}
-        for _ in range(5):
+        for _ in range(ATTEMPTS):
             with self.database.read() as connection:
                 before = stored(connection, last)
             new = [row for row in rows if row.text_differs(before)]
@@ -237,7 +241,7 @@ class Index:
             if self._publish(rows, new, before, vectors, then):
                 return done
         raise StoreError(
-            f"{self.folder}: other writers changed the same {len(rows)} documents five times over; "
+            f"{self.folder}: other writers changed the same {len(rows)} documents again and again; "
             "let one writer at a time have a document"
         )
 
@@ -336,7 +340,7 @@ class Index:
 
     def generation(self, connection: Connection) -> int:
         """How many commits the state that a transaction sees has behind it."""
-        return int(connection.execute(sa.select(state.c.generation)).scalar_one())
+        return int(connection.execute(_GENERATION).scalar_one())
 
     # -- reading ----------------------------------------------------------------------------------
 
@@ -483,7 +487,7 @@ class Index:
             return known
         rows = connection.execute(sa.select(segments).order_by(segments.c.generation)).all()
         opened = {segment.record.name: segment for segment in known.segments}
-        live: dict[str, Bools | None] = {}
+        live: dict[str, Mask | None] = {}
         since = -1
         if known.generation < generation and all(row.name in opened for row in rows):
             live = {s.record.name: m for s, m in zip(known.segments, known.live, strict=True)}
@@ -540,11 +544,10 @@ class Index:
         """Run on one state; once more where a compaction took a state's files away meanwhile."""
         for attempt in range(5):
             with self.database.read() as connection:
-                seen = self.generation(connection)
                 try:
                     return run(connection)
                 except (StoreError, FileNotFoundError) as error:
-                    failure = error
+                    seen, failure = self.generation(connection), error
             with self.database.read() as connection:
                 now = self.generation(connection)
             if now == seen or attempt == 4:
@@ -591,7 +594,7 @@ def _repeated(batch: Sequence[Document]) -> tuple[str, ...]:
     return tuple(dict.fromkeys(twice))
 
 
-def _masked(segment: Segment, mask: Bools | None, dead: Ints) -> Bools | None:
+def _masked(segment: Segment, mask: Mask | None, dead: Ints) -> Mask | None:
     """The mask of live rows with these chunks taken out; a new array where it changes."""
     if not len(dead):
         return mask
@@ -600,9 +603,9 @@ def _masked(segment: Segment, mask: Bools | None, dead: Ints) -> Bools | None:
     places = places[inside][segment.chunks[places[inside]] == dead[inside]]
     if not len(places):
         return mask
-    mask = np.ones(len(segment), bool) if mask is None else mask.copy()
-    mask[places] = False
-    return mask
+    rows = np.ones(len(segment), bool) if mask is None else mask.rows.copy()
+    rows[places] = False
+    return Mask(rows)
 
 
 def _nearest(view: View, vector: Floats, k: int, passing: Passing | None) -> list[Found]:
@@ -641,7 +644,7 @@ def _passing_rows(view: View, numbers: Ints) -> Passing:
     for segment, live in zip(view.segments, view.live, strict=True):
         owners = np.minimum(segment.documents, len(table) - 1)
         inside = table[owners] & (segment.documents < len(table))
-        rows.append(inside if live is None else inside & live)
+        rows.append(Mask(inside if live is None else inside & live.rows))
     return Passing(table, tuple(rows))
 
 
@@ -664,24 +667,38 @@ def _fused(rankings: Sequence[Sequence[Found]]) -> list[Found]:
     return [Found(document, chunk[document][1], scores[document]) for document in order]
 
 
+#: Made once: to build a statement takes SQLAlchemy longer than SQLite takes to run it.
+_GENERATION = sa.select(state.c.generation)
+_FOUND = (
+    sa.select(
+        chunks.c.number,
+        chunks.c.document,
+        chunks.c.start,
+        chunks.c.end,
+        documents.c.id,
+        documents.c.text,
+        documents.c.meta,
+    )
+    .join(documents, documents.c.number == chunks.c.document)
+    .where(chunks.c.number.in_(sa.bindparam("numbers", expanding=True)))
+)
+
+
 def _hits(connection: Connection, found: Sequence[Found]) -> list[Hit]:
-    numbers = [one.document for one in found]
-    texts = by_number(connection, numbers)
-    bounds = {
-        row.number: row
-        for row in connection.execute(
-            sa.select(chunks).where(chunks.c.number.in_([one.chunk for one in found]))
-        )
-    }
+    rows: dict[int, Any] = {}
+    for first in range(0, len(found), MANY):
+        numbers = [one.chunk for one in found[first : first + MANY]]
+        rows.update((row[0], row) for row in connection.execute(_FOUND, {"numbers": numbers}))
     hits = []
     for one in found:
-        if one.document not in texts or one.chunk not in bounds:
+        row = rows.get(one.chunk)
+        if row is None or row[1] != one.document:
             raise StoreError(
                 f"the database has lost document number {one.document} or its chunk {one.chunk}; "
                 "run: nlpkit index verify, then repair"
             )
-        chunk = bounds[one.chunk]
-        hits.append(Hit(texts[one.document], one.score, chunk.start, chunk.end))
+        _, _, start, end, id_, text, meta = row
+        hits.append(Hit(Document(id_, text, json.loads(meta)), one.score, start, end))
     return hits
 
 

@@ -11,6 +11,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from nlpkit.errors import InputError, InputTypeError, StoreError, UnknownNameError
+from nlpkit.index import upkeep
 from nlpkit.index.embedder import Embedder, PipelineEmbedder
 from nlpkit.index.index import Index
 from nlpkit.index.segments import KINDS
@@ -105,7 +106,8 @@ def _make(
     options: dict[str, Any],
 ) -> Index:
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        known = {"segments", "merging.lock"}  # and what a process that was killed here has left
+        # Another process may be making it now, or was killed as it did.
+        known = {MARKER, "segments", "merging.lock"}
         there_already = {p.name for p in folder.iterdir()} if folder.is_dir() else {""}
         if any(not n.startswith(("index.db", f".{MARKER}")) for n in there_already - known):
             raise StoreError(f"{folder} is there and no index; give a new or empty folder")
@@ -118,6 +120,19 @@ def _make(
         "width": embedder.width,
     }
     (folder / "segments").mkdir(parents=True, exist_ok=True)
+    with upkeep.exclusively(folder, wait=True):
+        if not (folder / MARKER).is_file():
+            return _written(folder, embedder, pipeline, url, options)
+    return open_index(folder, model, database=url)  # another process was quicker
+
+
+def _written(
+    folder: Path,
+    embedder: Embedder,
+    pipeline: Pipeline | None,
+    url: str | None,
+    options: dict[str, Any],
+) -> Index:
     marker: dict[str, Any] = {"format": FORMAT, "database": "sqlite", "schema": None}
     if url is not None and sa.make_url(url).get_backend_name() != "sqlite":
         bare = sa.make_url(url).set(password=None).render_as_string()
@@ -130,7 +145,7 @@ def _make(
         there = connection.execute(query).scalar()
         if there is None:
             connection.execute(sa.insert(settings), {"name": "index", "value": options})
-        else:  # a process that made it was killed before the marker, or another is quicker
+        else:  # a process that made it was killed before the marker
             options = there
     if options["model_sha256"] != embedder.identity:
         opened.close()

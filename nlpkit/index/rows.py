@@ -303,7 +303,7 @@ def dead_chunks(connection: Connection, since: int) -> NDArray[np.int64]:
 
 def sorted_numbers(connection: Connection, query: Any) -> NDArray[np.int64]:
     """The only column of a query, ascending."""
-    rows = connection.execution_options(stream_results=True).execute(query)
+    rows = connection.execute(query, execution_options={"stream_results": True})
     numbers = np.fromiter((row[0] for row in rows), dtype=np.int64)
     numbers.sort()
     return numbers

@@ -19,6 +19,7 @@ import shutil
 import uuid
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -59,6 +60,19 @@ class SegmentRecord:
     details: dict[str, Any] = field(default_factory=dict)
 
 
+class Mask:
+    """Rows of a segment that may be found; counted, and packed for FAISS, once."""
+
+    def __init__(self, rows: Bools) -> None:
+        self.rows = rows
+        self.n = int(np.count_nonzero(rows))
+
+    @cached_property
+    def bits(self) -> NDArray[np.uint8]:
+        """One bit a row."""
+        return np.packbits(self.rows, bitorder="little")
+
+
 class Segment:
     """An opened segment; shared by threads.
 
@@ -92,13 +106,13 @@ class Segment:
     def __len__(self) -> int:
         return self.record.n_rows
 
-    def search(self, query: Floats, k: int, allowed: Bools | None) -> tuple[Ints, Floats]:
+    def search(self, query: Floats, k: int, allowed: Mask | None) -> tuple[Ints, Floats]:
         """Up to ``k`` rows nearest to one unit vector (width,), best first, with cosines.
 
         ``allowed`` marks the rows that may be found; None allows all. Fewer rows come back only
         where fewer are allowed.
         """
-        n_allowed = len(self) if allowed is None else int(np.count_nonzero(allowed))
+        n_allowed = len(self) if allowed is None else allowed.n
         k = min(k, n_allowed)
         if k == 0:
             return np.zeros(0, np.int64), np.zeros(0, np.float32)
@@ -110,27 +124,27 @@ class Segment:
         return _best(rows, _cosines(self.vectors[rows], query), k)
 
     def _exact(
-        self, query: Floats, k: int, allowed: Bools | None, n_allowed: int
+        self, query: Floats, k: int, allowed: Mask | None, n_allowed: int
     ) -> tuple[Ints, Floats]:
         """A matrix product proposes, at the precision of float32; exact products decide."""
         if allowed is not None and n_allowed <= max(FEW_ROWS, FEW_SHARE * len(self)):
-            rows = np.flatnonzero(allowed)
+            rows = np.flatnonzero(allowed.rows)
             return _best(rows, _cosines(self.vectors[rows], query), k)
         scores = self.vectors @ query
         if allowed is not None:
-            scores[~allowed] = -np.inf
+            scores[~allowed.rows] = -np.inf
         n = min(k + ROUNDING_ROWS, n_allowed)
         rows = np.argpartition(scores, len(scores) - n)[-n:]
         return _best(rows, _cosines(self.vectors[rows], query), k)
 
     def _proposed(
-        self, query: Floats, n: int, allowed: Bools | None, n_allowed: int, effort: int = 0
+        self, query: Floats, n: int, allowed: Mask | None, n_allowed: int, effort: int = 0
     ) -> Ints:
         """Rows that the approximate index finds; the rarer the allowed, the wider it looks."""
         faiss = _faiss()
         effort = effort or self.record.details["effort"]
         widened = math.ceil(effort * min(len(self) / n_allowed, 16.0))
-        selector, _bits = _selector(allowed)
+        selector = _selector(allowed)
         if self.record.kind == "hnsw":
             options = faiss.SearchParametersHNSW(efSearch=max(widened, n), sel=selector)
         else:
@@ -312,13 +326,12 @@ def _best(rows: Ints, scores: Floats, k: int) -> tuple[Ints, Floats]:
     return rows[order], scores[order]
 
 
-def _selector(allowed: Bools | None) -> tuple[Any, Any]:
-    """A FAISS selector of the marked rows, and the memory that it reads (keep it alive)."""
+def _selector(allowed: Mask | None) -> Any:
+    """A FAISS selector of the rows; it reads the mask's memory, which must outlive it."""
     faiss = _faiss()
     if allowed is None:
-        return None, None
-    bits = np.packbits(allowed, bitorder="little")
-    return faiss.IDSelectorBitmap(len(bits) * 8, faiss.swig_ptr(bits)), bits
+        return None
+    return faiss.IDSelectorBitmap(len(allowed.bits) * 8, faiss.swig_ptr(allowed.bits))
 
 
 def _faiss() -> Any:

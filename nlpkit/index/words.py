@@ -92,9 +92,9 @@ def ranked(
     expression = _expression(query, sqlite=_is_sqlite(connection))
     if not expression:
         return []
-    rows = connection.execution_options(stream_results=True, max_row_buffer=PAGE).execute(
-        _statement(connection), {"query": expression}
-    )
+    streamed = {"stream_results": True, "max_row_buffer": PAGE}
+    statement = _statement(connection)
+    rows = connection.execute(statement, {"query": expression}, execution_options=streamed)
     found: dict[int, tuple[int, float]] = {}
     for page in rows.partitions(PAGE):
         for document, chunk, score in page:

@@ -111,7 +111,7 @@ def document_of(
     Without an ``id_column`` the id is ``row_id``. Of ``untyped`` fields, all strings, metadata
     that reads as a number becomes one.
     """
-    id = row_id or None
+    id = (row_id or None) if id_column is None else None
     try:
         if id_column is not None:
             id = _id_of(fields.get(id_column))
