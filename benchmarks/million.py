@@ -55,6 +55,8 @@ Where = dict[str, int]
 
 SEED = 0
 K = 10
+#: Seconds between two searches while something else goes on.
+PAUSE = 0.005
 BLOCK = 8192
 TEXT_CHARACTERS = 200
 #: Vectors whose nearest neighbour is looked for, to draw angles from.
@@ -620,7 +622,10 @@ def change(
 
 
 class Searching:
-    """Searches in a loop in another thread, while something else goes on."""
+    """Searches in another thread, 200 times a second at most, while something else goes on.
+
+    A loop without a pause would measure how two threads of one process share the interpreter.
+    """
 
     def __init__(self, setup: Setup, index: Any) -> None:
         self.setup = setup
@@ -642,6 +647,7 @@ class Searching:
                     errors.append(repr(error))
                 ends.append(time.perf_counter())
                 ready.set()
+                stop.wait(PAUSE)
                 i += 1
 
         thread = threading.Thread(target=loop)

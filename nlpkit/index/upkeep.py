@@ -38,8 +38,9 @@ if TYPE_CHECKING:
 #: This many segments of like size become one. Larger ones than MERGED_ROWS wait for compact.
 FAN = 8
 MERGED_ROWS = 65_536
-#: Up to this many vectors an exact search is quick enough on any machine.
-FLAT_ROWS = 100_000
+#: Up to this many vectors an exact search takes some ten milliseconds, and building nothing is
+#: quicker than building anything.
+FLAT_ROWS = 250_000
 #: Deleted rows' share above which a compaction is worth its time.
 DEAD_SHARE = 0.3
 #: Files that no row names are some writer's work in progress until they are this old.
