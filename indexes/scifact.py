@@ -4,8 +4,8 @@ Data     SciFact (Wadden et al. 2020) as BEIR has it: 5,183 titles and abstracts
 Terms    Not stated in the repository; SciFact: claims CC BY 4.0, abstracts CC BY-NC 2.0.
 Convert  The text is the title, a space, the abstract; the id is the paper's.
 Run      NLPKIT_DATA=/path/to/data nlpkit index build scifact --index scifact.index
-Score    Whole texts by their vectors alone: nDCG@10 0.64 on the 300 test claims
-         (nlpkit evaluate base-en-1 --suite scifact)
+Score    nDCG@10 on the 300 test claims: 0.640 by meaning, 0.682 by keywords, 0.706 by both
+         (python benchmarks/indexing.py --part scifact)
 """
 
 from __future__ import annotations
@@ -31,5 +31,5 @@ def recipe() -> IndexRecipe:
         "scifact",
         "Abstracts of scientific papers",
         source,
-        expected={"documents": 5183},
+        expected={"documents": 5183, "test, nDCG@10": 0.64, "test, nDCG@10, hybrid": 0.70},
     )

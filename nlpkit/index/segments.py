@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import hashlib
 import math
+import mmap
 import os
 import shutil
 import uuid
@@ -35,7 +36,7 @@ Bools = NDArray[np.bool_]
 KINDS = ("flat", "hnsw", "ivfpq")
 VECTORS, ROWS, ANN = "vectors.npy", "rows.npy", "ann.faiss"
 #: Rows that are in memory at a time while a segment is written or built.
-BLOCK = 8192
+BLOCK = 2048
 #: Below this many rows, or this share of a segment, a filter's rows are compared one by one.
 FEW_ROWS, FEW_SHARE = 10_000, 0.02
 #: An approximate index is searched as widely as it takes for this recall, up to a bound.
@@ -105,6 +106,12 @@ class Segment:
 
     def __len__(self) -> int:
         return self.record.n_rows
+
+    def let_go(self) -> None:
+        """Take the vectors' pages out of this process's memory; they come back when read."""
+        mapped = getattr(self.vectors, "_mmap", None)
+        if mapped is not None and hasattr(mmap, "MADV_DONTNEED"):
+            mapped.madvise(mmap.MADV_DONTNEED)
 
     def search(self, query: Floats, k: int, allowed: Mask | None) -> tuple[Ints, Floats]:
         """Up to ``k`` rows nearest to one unit vector (width,), best first, with cosines.

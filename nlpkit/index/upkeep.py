@@ -261,6 +261,7 @@ def _blocks(opened: Sequence[Segment], order: Ints) -> Iterator[tuple[Floats, In
             mine = part[:, 1] == i
             vectors[mine] = opened[i].vectors[part[mine, 2]]
             owners[mine] = opened[i].documents[part[mine, 2]]
+            opened[i].let_go()  # each row is read once
         yield vectors, owners, part[:, 0]
 
 
