@@ -218,6 +218,21 @@ def read_squad(path: str | Path) -> list[QAExample]:
         ) from None
 
 
+def read_judgments(path: str | Path) -> dict[str, dict[str, int]]:
+    """Relevance by query and document, from BEIR's columns query-id, corpus-id, score (TSV)."""
+    opener = gzip.open if str(path).endswith(".gz") else open
+    judged: dict[str, dict[str, int]] = {}
+    with opener(path, "rt", encoding="utf-8", newline="") as file:
+        for number, row in enumerate(csv.DictReader(file, delimiter="\t"), 2):
+            try:
+                judged.setdefault(row["query-id"], {})[row["corpus-id"]] = int(row["score"])
+            except (KeyError, TypeError, ValueError):
+                raise DataError.at(
+                    path, number, f"got {row!r:.120}", "query-id, corpus-id and a whole score"
+                ) from None
+    return judged
+
+
 def _squad_example(path: str | Path, title: str, context: str, qa: dict[str, Any]) -> QAExample:
     if not isinstance(qa["question"], str) or not isinstance(context, str):
         raise DataError.at(path, f"question {qa['id']!r}", "no text", "a question and a context")

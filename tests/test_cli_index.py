@@ -135,6 +135,36 @@ def test_compact_delete_and_status(place: Path, capsys: pytest.CaptureFixture[st
     assert app_main(["index", "status", "-i", str(place)]) == 0
 
 
+def test_evaluate_agrees_with_trec_eval(
+    place: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    import pytrec_eval
+
+    asked = {"q1": "flour and aeroplanes", "q2": "engine London", "q3": "never judged"}
+    judged = {"q1": {"b": 2, "a": 1}, "q2": {"d": 1, "zz": 1}}
+    queries, qrels = tmp_path / "queries.jsonl", tmp_path / "test.tsv"
+    queries.write_text("".join(json.dumps({"_id": i, "text": t}) + "\n" for i, t in asked.items()))
+    rows = [f"{q}\t{d}\t{score}" for q, found in judged.items() for d, score in found.items()]
+    qrels.write_text("\n".join(["query-id\tcorpus-id\tscore", *rows]) + "\n")
+    files = ["--queries", str(queries), "--judgments", str(qrels)]
+    scores = lines(capsys, "evaluate", "-i", str(place), *files)[0]
+    for way, options in (("meaning", []), ("keywords", ["--keywords"]), ("hybrid", ["--hybrid"])):
+        run = {}
+        for name in judged:
+            hits = lines(capsys, "search", asked[name], "-i", str(place), "-k", "100", *options)
+            run[name] = {hit["id"]: 100.0 - rank for rank, hit in enumerate(hits)}
+        measures = {"ndcg_cut_10", "recip_rank", "recall_100"}
+        found = pytrec_eval.RelevanceEvaluator(judged, measures).evaluate(run)
+        means = {m: sum(one[m] for one in found.values()) / len(judged) for m in measures}
+        assert scores[way] == pytest.approx(
+            {
+                "ndcg_at_10": means["ndcg_cut_10"],
+                "mrr_at_10": means["recip_rank"],
+                "recall_at_100": means["recall_100"],
+            }
+        )
+
+
 def test_predictions_are_kept_with_their_model(
     place: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -20,8 +20,8 @@ from rich.text import Text
 
 from nlpkit.cli.job import AsJson
 from nlpkit.cli.output import console, json_line, say, shortened, table, visible
-from nlpkit.cli.progress import is_watched
-from nlpkit.errors import InputError, JobError
+from nlpkit.cli.progress import is_watched, stepping
+from nlpkit.errors import DataError, InputError, JobError
 
 if TYPE_CHECKING:
     from nlpkit.index import Index
@@ -264,6 +264,37 @@ def repair(place: Place, as_json: AsJson = False) -> None:
         console().print(f"mended {before} problems" if before else "nothing to mend")
         return
     _say_problems(left, as_json, "index the source again")
+
+
+@index.command()
+def evaluate(
+    place: Place,
+    queries: Annotated[Path, typer.Option(help="JSON Lines with _id and text.")],
+    judgments: Annotated[
+        Path, typer.Option(help="A table (TSV) with query-id, corpus-id and score.")
+    ],
+    as_json: AsJson = False,
+) -> None:
+    """nDCG, MRR and recall of the index's rankings, for queries with judged documents (BEIR)."""
+    from nlpkit.index import measure
+    from nlpkit.readers import read_jsonl, read_judgments
+
+    asked = {}
+    for line, row in read_jsonl(queries):
+        if not isinstance(row.get("text"), str) or "_id" not in row:
+            raise DataError.at(queries, line, f"got {row!r:.120}", "a string 'text' and an '_id'")
+        asked[str(row["_id"])] = row["text"]
+    with (
+        _opened(place, read_only=True) as opened,
+        stepping("searching", is_watched(between_lines=True)) as done,
+    ):
+        scores = measure.evaluate(opened, asked, read_judgments(judgments), done)
+    if as_json:
+        sys.stdout.buffer.write(json_line(scores))
+        return
+    names = list(next(iter(scores.values())))
+    rows = [[way, *(f"{found[name]:.4f}" for name in names)] for way, found in scores.items()]
+    console().print(table(("by", *names), rows))
 
 
 @index.command()

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import csv
-import gzip
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 
-from nlpkit.errors import DataError
-from nlpkit.readers import Source, read_jsonl
+from nlpkit.readers import Source, read_jsonl, read_judgments
 from nlpkit.scoring import (
     Kit,
     Measured,
@@ -77,7 +74,7 @@ def stsb(kit: Kit, files: Sequence[Path], limit: int | None, progress: Progress)
 
 def scifact(kit: Kit, files: Sequence[Path], limit: int | None, progress: Progress) -> Measured:
     """With a limit, a smaller corpus: the judged documents and ten others for each query."""
-    judged = _read_judgments(files[2])
+    judged = read_judgments(files[2])
     queries = [row for _, row in read_jsonl(files[1]) if row["_id"] in judged][:limit]
     documents = [row for _, row in read_jsonl(files[0])]
     if limit is not None:
@@ -94,21 +91,6 @@ def scifact(kit: Kit, files: Sequence[Path], limit: int | None, progress: Progre
         [judged[query["_id"]] for query in queries],
         lambda document: titles.get(document, document),
     )
-
-
-def _read_judgments(path: Path) -> dict[str, dict[str, int]]:
-    """Relevance by query and document, from the columns query-id, corpus-id, score."""
-    opener = gzip.open if path.suffix == ".gz" else open
-    judged: dict[str, dict[str, int]] = {}
-    with opener(path, "rt", encoding="utf-8", newline="") as file:
-        for number, row in enumerate(csv.DictReader(file, delimiter="\t"), 2):
-            try:
-                judged.setdefault(row["query-id"], {})[row["corpus-id"]] = int(row["score"])
-            except (KeyError, TypeError, ValueError):
-                raise DataError.at(
-                    path, number, f"got {row!r:.120}", "query-id, corpus-id and a whole score"
-                ) from None
-    return judged
 
 
 EMBEDDINGS = (
