@@ -29,7 +29,7 @@ import numpy as np
 ROOT = Path(__file__).parents[1]
 sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
 
-from indexing import WordEmbedder, assert_vectors, nearest, some_documents, write_jsonl  # noqa: E402
+from small_index import WordEmbedder, assert_vectors, nearest, some_documents, write_jsonl  # noqa: E402
 
 from nlpkit.index import Index, open_index  # noqa: E402
 from nlpkit.types import Document  # noqa: E402

@@ -86,12 +86,12 @@ class OutputExistsError(NlpkitError, FileExistsError):
         )
 
 
-class TrainingError(NlpkitError):
-    """A training that cannot go on; the last good checkpoint is kept."""
-
-
 class JobError(NlpkitError):
     """A job that did not come to its end, or a check that found something."""
+
+
+class TrainingError(NlpkitError):
+    """A training that cannot go on; the last good checkpoint is kept."""
 
 
 class NlpkitWarning(UserWarning):

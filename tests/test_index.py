@@ -11,7 +11,8 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from indexing import (
+from numpy.typing import NDArray
+from small_index import (
     WORDS,
     WordEmbedder,
     assert_found,
@@ -20,7 +21,6 @@ from indexing import (
     nearest,
     some_documents,
 )
-from numpy.typing import NDArray
 from tiny import texts
 
 import nlpkit

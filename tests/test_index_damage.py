@@ -16,8 +16,8 @@ from typing import Any
 import numpy as np
 import pytest
 import sqlalchemy as sa
-from indexing import WordEmbedder, assert_holds, constants, some_documents
 from numpy.typing import NDArray
+from small_index import WordEmbedder, assert_holds, constants, some_documents
 
 import nlpkit
 from nlpkit.errors import InputError, InputTypeError, NlpkitError, StoreError
@@ -482,7 +482,7 @@ HOLDER = """
 import sys, time
 sys.path.insert(0, sys.argv[2])
 from pathlib import Path
-from indexing import WordEmbedder
+from small_index import WordEmbedder
 from nlpkit.index import open_index, upkeep
 index = open_index(sys.argv[1], WordEmbedder())
 with upkeep.exclusively(index.folder, wait=True), index.database.write() as connection:
@@ -555,7 +555,7 @@ def test_verify_says_nothing_false_while_others_compact(
 WRITER = """
 import select, sys
 sys.path.insert(0, sys.argv[2])
-from indexing import WordEmbedder, some_documents
+from small_index import WordEmbedder, some_documents
 from nlpkit.index import open_index, upkeep
 upkeep.FAN = 2
 index = open_index(sys.argv[1], WordEmbedder())

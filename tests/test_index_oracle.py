@@ -21,7 +21,7 @@ from hypothesis.stateful import (
     precondition,
     rule,
 )
-from indexing import (
+from small_index import (
     WORDS,
     WordEmbedder,
     as_tuples,

@@ -16,8 +16,8 @@ from typing import Any
 import numpy as np
 import pytest
 import sqlalchemy as sa
-from indexing import WordEmbedder, assert_holds, constants, some_documents, write_jsonl
 from numpy.typing import NDArray
+from small_index import WordEmbedder, assert_holds, constants, some_documents, write_jsonl
 
 from nlpkit import jobs
 from nlpkit.errors import InputError, StoreError, UnknownNameError
@@ -400,7 +400,7 @@ def test_the_list_of_jobs(index: Index, source: Path) -> None:
 WORKER = """
 import json, os, pathlib, sys, time
 sys.path.insert(0, sys.argv[4])
-from indexing import WordEmbedder
+from small_index import WordEmbedder
 from nlpkit import jobs
 from nlpkit.index import open_index
 jobs.SHARD_ROWS, jobs.BATCH_ROWS = 12, 3

@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 import sqlalchemy as sa
-from indexing import (
+from small_index import (
     WordEmbedder,
     assert_found,
     assert_holds,
@@ -227,7 +227,7 @@ def test_a_job_with_a_broken_off_start_and_bad_rows(opened: Open, tmp_path: Path
 WORKER = """
 import sys
 sys.path.insert(0, sys.argv[3])
-from indexing import WordEmbedder
+from small_index import WordEmbedder
 from nlpkit import jobs
 from nlpkit.index import open_index
 jobs.SHARD_ROWS, jobs.BATCH_ROWS = 10, 3
