@@ -514,7 +514,12 @@ def test_results_stream_and_signals_leave_nothing(tmp_path: Path, number: int, s
     if number == signal.SIGINT:  # once to a pipe, whose first lines come before the input ends
         arguments = [*PROGRAM, "ner", "--json"]
     with subprocess.Popen(
-        arguments, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+        arguments,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        # What a shell starts in the background ignores SIGINT, and so do its children.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     ) as running:
         assert running.stdin is not None
         assert running.stdout is not None
