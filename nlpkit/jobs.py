@@ -308,7 +308,7 @@ class _Worker:
             lease = self._take(connection, planned=bool(row.planned))
         if lease is None:
             return self._wait()
-        with suppress(_Lost), self._held(lease.shard):
+        with suppress(_LostError), self._held(lease.shard):
             if lease.shard == PLAN:
                 self._plan()
             elif lease.shard == FINISH:
@@ -379,7 +379,7 @@ class _Worker:
         """Change a step as long as its lease is ours.
 
         Raises:
-            _Lost: another worker has taken it over.
+            _LostError: another worker has taken it over.
         """
         changed = connection.execute(
             sa.update(job_shards)
@@ -391,7 +391,7 @@ class _Worker:
             .values(**values)
         )
         if changed.rowcount != 1:
-            raise _Lost(f"job {self.job.number}: another worker took over shard {shard}")
+            raise _LostError(f"job {self.job.number}: another worker took over shard {shard}")
 
     # the three kinds of steps
 
@@ -479,7 +479,7 @@ class _Worker:
 
         try:
             self.index.upsert_batch(good, self.source.name, also=count)
-        except _Lost:
+        except _LostError:
             return False
         return goes_on
 
@@ -521,7 +521,7 @@ class _Worker:
         return self.index.delete(gone), ""
 
 
-class _Lost(StoreError):  # noqa: N818
+class _LostError(StoreError):
     """A lease that another worker holds now."""
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
@@ -305,7 +306,7 @@ class Index:
         try:
             with self.database.write() as connection:
                 if stored(connection, before.keys() | {row.id for row in changed}) != before:
-                    raise _Overtaken
+                    raise _OvertakenError
                 bounds = {row.id: cut[row.id][0] for row in new}
                 written(connection, changed, before, bounds, first_chunk)
                 if record is not None:
@@ -315,7 +316,7 @@ class Index:
         except BaseException as error:
             if record is not None:
                 remove_segment(self.segment_folder, record.name)
-            if isinstance(error, _Overtaken):
+            if isinstance(error, _OvertakenError):
                 return False
             raise
         return True
@@ -571,7 +572,7 @@ class Index:
         return found
 
 
-class _Overtaken(Exception):  # noqa: N818
+class _OvertakenError(Exception):
     """Another writer changed the same documents first."""
 
 
@@ -589,9 +590,8 @@ def _batches(documents: Iterable[Document]) -> Iterator[list[Document]]:
 
 
 def _repeated(batch: Sequence[Document]) -> tuple[str, ...]:
-    seen: set[str] = set()
-    twice = [d.id for d in batch if d.id in seen or seen.add(d.id)]  # type: ignore[func-returns-value]
-    return tuple(dict.fromkeys(twice))
+    counts = Counter(document.id for document in batch)
+    return tuple(id_ for id_, n in counts.items() if n > 1)
 
 
 def _masked(segment: Segment, mask: Mask | None, dead: Ints) -> Mask | None:
