@@ -76,6 +76,8 @@ CHANGES: dict[str, Change] = {
     "keep_embedding_double": lambda r: replace(r, keep_embedding=r.keep_embedding * 2),
     "alpha_0.75": lambda r: replace(r, alpha=0.75),
     "alpha_0.5": lambda r: replace(r, alpha=0.5),
+    "own_layers": lambda r: tasks_changed(r, lambda t: replace(t, own_layers=0)),
+    "large_batches": lambda r: tasks_changed(r, lambda t: replace(t, batch_tokens=3072)),
     "near_negatives": lambda r: without_way(r, "near"),
     "altered_negatives": lambda r: without_way(r, "altered"),
 }

@@ -36,6 +36,7 @@ from nlpkit.engines import PluggedHead
 from nlpkit.errors import BundleError, NlpkitError, OutputExistsError, UnknownNameError
 from nlpkit.heads import make_head
 from nlpkit.text import TextEncoder
+from nlpkit.weights import branches_of
 
 FORMAT = 1
 FOLDER = Path(__file__).parent / "bundles"
@@ -130,13 +131,20 @@ def read_bundle(name_or_path: str | Path) -> Bundle:
         n_types=int(config["type_vocab_size"]),
         max_length=int(config["max_position_embeddings"]),
     )
+    weights = _tensors(path / "weights.safetensors", content["weights.safetensors"])
+    heads = _plug(path / "bundle.json", manifest.heads, parameters, int(config["hidden_size"]))
+    missing = {plugged.branch for plugged in heads.values()} - {"", *branches_of(weights)}
+    if missing:
+        raise BundleError(
+            f"{path}: heads read branches that the weights lack: {sorted(missing)}; get it again"
+        )
     return Bundle(
         path=path,
         manifest=manifest,
         sha256=hashlib.sha256(text).hexdigest(),
         encoder=encoder,
-        weights=_tensors(path / "weights.safetensors", content["weights.safetensors"]),
-        heads=_plug(path / "bundle.json", manifest.heads, parameters, int(config["hidden_size"])),
+        weights=weights,
+        heads=heads,
         graph=content["model.onnx"],
     )
 
@@ -315,7 +323,7 @@ def _plug(
             raise BundleError(
                 f"{file}: head {name!r} has parameters {got}, expected {expected}; get it again"
             )
-        plugged[name] = PluggedHead(head, own)
+        plugged[name] = PluggedHead(head, own, record.get("branch", ""))
     return plugged
 
 
@@ -327,7 +335,11 @@ def _named(heads: Mapping[str, PluggedHead]) -> dict[str, NDArray[Any]]:
 
 
 def _described(heads: Mapping[str, PluggedHead]) -> dict[str, Any]:
-    return {n: {"kind": h.head.kind, "config": h.head.config()} for n, h in heads.items()}
+    return {
+        name: {"kind": plugged.head.kind, "config": plugged.head.config()}
+        | ({"branch": plugged.branch} if plugged.branch else {})
+        for name, plugged in heads.items()
+    }
 
 
 def _packed(tensors: Arrays) -> bytes:

@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from tokenizers import Tokenizer
+from torch import nn
 from transformers import AutoConfig, AutoModel, AutoTokenizer, PreTrainedModel
 from transformers.utils import logging
 
@@ -201,9 +202,9 @@ def fingerprint(backbone: PreTrainedModel) -> str:
     return digest.hexdigest()
 
 
-def arrays(backbone: PreTrainedModel) -> dict[str, NDArray[Any]]:
-    """The encoder's tensors as float32 arrays under their own names."""
+def arrays(module: nn.Module) -> dict[str, NDArray[Any]]:
+    """A module's tensors as float32 arrays under their own names."""
     return {
         name: np.ascontiguousarray(value.detach().float().cpu().numpy())
-        for name, value in backbone.state_dict().items()
+        for name, value in module.state_dict().items()
     }

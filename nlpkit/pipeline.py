@@ -23,7 +23,7 @@ from nlpkit.errors import (
     UnknownNameError,
     UnknownTextWarning,
 )
-from nlpkit.heads import PoolingHead, Reading, SequenceHead, SpanHead, TokenHead
+from nlpkit.heads import Head, PoolingHead, Reading, SequenceHead, SpanHead, TokenHead
 from nlpkit.heads.base import Floats, softmax
 from nlpkit.text import Encoded, Row, TextEncoder, Window, batches, pad, windows
 from nlpkit.types import Analysis, Answer, Entity, Label, Results
@@ -265,6 +265,20 @@ class Pipeline:
             self.head(task)
             self._heads = {name: h for name, h in self._heads.items() if name != task}
             self._engines = {name: e for name, e in self._engines.items() if name != task}
+
+    def with_head(self, task: str, head: Head) -> Pipeline:
+        """The same model with one head alone: another one, on the parameters of this task."""
+        plugged = replace(self.head(task), head=head)
+        return Pipeline(
+            self.encoder,
+            self._engines.get(task, self.engine),
+            {task: plugged},
+            name=self.name,
+            backbone_sha256=self.backbone_sha256,
+            storage=self.storage,
+            sizes=self.sizes,
+            token_budget=self.token_budget,
+        )
 
     # -- inside -----------------------------------------------------------------------------------
 

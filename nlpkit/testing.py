@@ -30,7 +30,7 @@ from nlpkit.heads import Head, PoolingHead, Reading, SequenceHead, SpanHead, Tok
 from nlpkit.heads.base import Floats
 from nlpkit.heads.token import IGNORE
 from nlpkit.text import N_SHAPES, SHAPES, Batch, Encoded, Row, TextEncoder, Window, pad, windows
-from nlpkit.weights import WORD_TABLE, quantise
+from nlpkit.weights import BRANCH, LAYER, WORD_TABLE, quantise
 
 #: Numbers that should be the same may differ by this much.
 TOLERANCE = 1e-5
@@ -358,6 +358,8 @@ def _expect(condition: Any, otherwise: str) -> None:
 
 # -- a tiny bundle ---------------------------------------------------------------------------
 
+#: Heads of the tiny bundle with last layers of their own.
+OWN_LAYERS = {"ner": 1, "qa": 1}
 _WORDS = (
     "the of and to in a is was who where what lived built went city engine old man river town "
     "phone battery great poor good bad ada lovelace london paris ##s ##ing ##ed ##er ##ly"
@@ -367,7 +369,8 @@ _WORDS = (
 def tiny_bundle(
     path: str | Path, seed: int = 0, *, int8: bool = False, overwrite: bool = False
 ) -> Path:
-    """Write a whole bundle with random weights: 2 layers, width 32, five heads.
+    """Write a whole bundle with random weights: 2 layers, width 32, five heads, of which
+    ``ner`` and ``qa`` have a last layer of their own.
 
     Its numbers mean nothing, but all of nlpkit runs on it, in milliseconds, and texts longer than
     30 tokens already have several windows. Only ``ner`` is predictable: Capitalised words are PER
@@ -397,7 +400,7 @@ def tiny_bundle(
         "layer_norm_eps": 1e-12,
         "pad_token_id": 0,
     }
-    weights: Mapping[str, NDArray[Any]] = _bert_weights(config, rng)
+    weights: Mapping[str, NDArray[Any]] = _bert_weights(config, rng) | _branch_weights(config, rng)
     if int8:
         weights = quantise(weights, small=len(weights[WORD_TABLE]) * 32)
     manifest = Manifest(
@@ -419,7 +422,7 @@ def tiny_bundle(
         tokenizer=tokenizer.to_str(),
         weights=weights,
         heads=_heads(32, rng),
-        graph=bert_graph(config, int8_words=int8),
+        graph=bert_graph(config, int8_words=int8, branches=OWN_LAYERS),
         overwrite=overwrite,
     )
 
@@ -460,11 +463,26 @@ def _heads(width: int, rng: np.random.Generator) -> dict[str, PluggedHead]:
         "embedding": (PoolingHead("mean", projection=True), 0.3),
     }
     plugged = {
-        name: PluggedHead(head, _random(head.parameter_shapes(width), scale, rng))
+        name: PluggedHead(
+            head,
+            _random(head.parameter_shapes(width), scale, rng),
+            name if name in OWN_LAYERS else "",
+        )
         for name, (head, scale) in heads.items()
     }
     parameters = {**plugged["ner"].parameters, "shape_weight": by_shape}
     return plugged | {"ner": replace(plugged["ner"], parameters=parameters)}
+
+
+def _branch_weights(config: Mapping[str, Any], rng: np.random.Generator) -> dict[str, Floats]:
+    """Random last layers for the heads that have some of their own."""
+    n_layers = config["num_hidden_layers"]
+    found: dict[str, Floats] = {}
+    for branch, n_own in OWN_LAYERS.items():
+        own = tuple(f"{LAYER}{i}." for i in range(n_layers - n_own, n_layers))
+        weights = _bert_weights(config, rng)
+        found |= {f"{BRANCH}{branch}.{n}": w for n, w in weights.items() if n.startswith(own)}
+    return found
 
 
 def _bert_weights(config: Mapping[str, Any], rng: np.random.Generator) -> dict[str, Floats]:

@@ -2,13 +2,15 @@
 
 Large matrices can be stored as int8 with one float32 scale per output channel (per row of the
 word table), under ``<name>`` and ``<name>.scale``; all engines compute from the same dequantised
-values. Names are those of transformers' ``BertModel``.
+values. Names are those of transformers' ``BertModel``; a branch, which takes the place of the last
+layers for the heads that read it, has its layers under ``branches.<name>.`` and the names of those
+they replace.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Iterable, Mapping
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,11 +18,14 @@ from numpy.typing import NDArray
 from nlpkit.errors import BundleError
 
 Tensors = Mapping[str, NDArray[Any]]
+T = TypeVar("T")
 
 SCALE = ".scale"
 #: Tables with fewer values than this stay in float32.
 SMALL = 500_000
 WORD_TABLE = "embeddings.word_embeddings.weight"
+LAYER = "encoder.layer."
+BRANCH = "branches."
 
 
 def quantise(tensors: Tensors, small: int = SMALL) -> dict[str, NDArray[Any]]:
@@ -28,7 +33,7 @@ def quantise(tensors: Tensors, small: int = SMALL) -> dict[str, NDArray[Any]]:
     stored: dict[str, NDArray[Any]] = {}
     for name, value in tensors.items():
         value = np.asarray(value, dtype=np.float32)
-        if value.ndim != 2 or (value.size < small and "encoder.layer" not in name):
+        if value.ndim != 2 or (value.size < small and LAYER not in name):
             stored[name] = value
             continue
         scale = _best_scale(value)
@@ -62,6 +67,33 @@ def _best_scale(matrix: NDArray[np.float32]) -> NDArray[np.float32]:
     return np.asarray(best, dtype=np.float32)
 
 
+def branches_of(names: Iterable[str]) -> dict[str, int]:
+    """The branches among the names of weights, each with its number of layers."""
+    layers: dict[str, set[str]] = {}
+    for name in names:
+        if name.startswith(BRANCH):
+            branch, _, rest = name.removeprefix(BRANCH).partition(f".{LAYER}")
+            layers.setdefault(branch, set()).add(rest.partition(".")[0])
+    return {branch: len(found) for branch, found in layers.items()}
+
+
+def trunk_of(tensors: Mapping[str, T]) -> dict[str, T]:
+    """The weights without those of the branches."""
+    return {name: value for name, value in tensors.items() if not name.startswith(BRANCH)}
+
+
+def with_branch(tensors: Mapping[str, T], branch: str) -> dict[str, T]:
+    """The weights of a plain backbone whose last layers are the branch's (``""``: its own)."""
+    prefix = f"{BRANCH}{branch}."
+    own = {n.removeprefix(prefix): value for n, value in tensors.items() if n.startswith(prefix)}
+    return trunk_of(tensors) | own
+
+
+def output_name(branch: str) -> str:
+    """What the graph calls the last hidden states of a branch (``""``: of the backbone)."""
+    return f"{branch}.last_hidden_state" if branch else "last_hidden_state"
+
+
 def graph_tensors(stored: Tensors, n_layers: int) -> dict[str, NDArray[Any]]:
     """Weights under the names and in the layout of nlpkit.engines.graph.
 
@@ -78,8 +110,11 @@ def graph_tensors(stored: Tensors, n_layers: int) -> dict[str, NDArray[Any]]:
         "norm.weight": _plain(stored, "embeddings.LayerNorm.weight"),
         "norm.bias": _plain(stored, "embeddings.LayerNorm.bias"),
     }
-    for layer in range(n_layers):
-        source, target = f"encoder.layer.{layer}.", f"layer.{layer}."
+    places = [(f"{LAYER}{i}.", f"layer.{i}.") for i in range(n_layers)]
+    for branch, n_own in branches_of(stored).items():
+        for i in range(n_layers - n_own, n_layers):
+            places.append((f"{BRANCH}{branch}.{LAYER}{i}.", f"{branch}.layer.{i}."))
+    for source, target in places:
         parts = [f"{source}attention.self.{part}" for part in ("query", "key", "value")]
         made[target + "qkv.weight"] = np.concatenate(
             [_plain(stored, f"{part}.weight") for part in parts]

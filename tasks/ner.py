@@ -101,7 +101,7 @@ def in_case(change: Callable[[str], str]) -> list[TokenExample]:
     return [replace(example, text=recased(example.text, change)) for example in sentences()]
 
 
-def task(epochs: float = 4) -> Task:
+def task(epochs: float = 4, own_layers: int = 0) -> Task:
     return Task(
         name="ner",
         kind="token-classification",
@@ -109,7 +109,8 @@ def task(epochs: float = 4) -> Task:
         examples=examples,
         sources=(TRAIN, DEV),
         epochs=epochs,
-        batch_tokens=1536,
+        batch_tokens=512,
+        own_layers=own_layers,
         dev=(
             Dev("testa F1", sentences, entity_f1, most=400),
             Dev("testa F1, documents", documents, entity_f1, most=25, weight=0.5),

@@ -27,7 +27,6 @@ from typing import Any
 
 import numpy as np
 
-from nlpkit.engines import PluggedHead
 from nlpkit.heads import SpanHead
 from nlpkit.metrics import answer_f1, best_no_answer_threshold
 from nlpkit.pipeline import Pipeline
@@ -294,14 +293,7 @@ def leads_and_scores(
     kit: Pipeline, examples: Sequence[QAExample]
 ) -> tuple[list[float], list[float], list[bool]]:
     """The lead of "no answer", the F1 if all the same quoted, and whether there is an answer."""
-    margins = Pipeline(
-        kit.encoder,
-        kit.engine,
-        {"qa": PluggedHead(_Margins(), kit.head("qa").parameters)},
-        sizes=kit.sizes,
-        token_budget=kit.token_budget,
-    )
-    answers = margins.answer([(e.question, e.context) for e in examples])
+    answers = kit.with_head("qa", _Margins()).answer([(e.question, e.context) for e in examples])
     quoted = [
         answer_f1(a.text, [t for _, t in e.answers]) for a, e in zip(answers, examples, strict=True)
     ]
@@ -344,6 +336,7 @@ def task(
     epochs: float = 1,
     shares: Sequence[float] = SHARES,
     unanswerable: Mapping[str, float] = UNANSWERABLE,
+    own_layers: int = 0,
 ) -> Task:
     return Task(
         name="qa",
@@ -353,7 +346,8 @@ def task(
         sources=(*SOURCES, THRESHOLD),
         epochs=epochs,
         max_length=320,
-        batch_tokens=3200,
+        batch_tokens=2048,
+        own_layers=own_layers,
         keep_embedding=False,
         dev=(
             Dev("held-out SQuAD F1", held_out, mean_answer_f1, most=120),

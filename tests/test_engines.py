@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import string
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -27,7 +28,14 @@ from nlpkit.heads.base import Array, Floats, Parameters
 from nlpkit.pipeline import Pipeline
 from nlpkit.testing import check_head, tiny_bundle
 from nlpkit.text import Batch, TextEncoder, Window, pad
-from nlpkit.weights import WORD_TABLE, dequantise, merge_adapter, quantise
+from nlpkit.weights import (
+    WORD_TABLE,
+    dequantise,
+    merge_adapter,
+    quantise,
+    trunk_of,
+    with_branch,
+)
 
 TEXTS = (
     "Ada Lovelace lived in London, in 1843.",
@@ -100,16 +108,25 @@ def test_both_engines_equal_transformers(bundle: Bundle) -> None:
     config = bundle.manifest.config
     plain = dequantise(bundle.weights)
     batch = batch_of(bundle.encoder)
-    expected = reference_hidden(bert_model(plain, config), batch)
     read = batch.mask == 1
     engines: list[Engine] = [
         OnnxEngine(bundle.graph, bundle.weights, config),
         TorchEngine.from_weights(plain, config, "cpu", "fp32"),
     ]
+    probes = {name: replace(HIDDEN["hidden"], branch=name) for name in ("", "ner", "qa")}
+    expected = {
+        name: reference_hidden(bert_model(with_branch(plain, name), config), batch)
+        for name in probes
+    }
+    assert np.abs(expected["ner"] - expected[""])[read].max() > 0.1
     for engine in engines:
-        found = engine.run(batch, HIDDEN)["hidden"]
-        assert found.dtype == np.float32
-        np.testing.assert_allclose(found[read], expected[read], atol=1e-5, err_msg=engine.name)
+        together = engine.run(batch, probes)
+        for name, probe in probes.items():
+            for found in (together[name], engine.run(batch, {"one": probe})["one"]):
+                assert found.dtype == np.float32
+                np.testing.assert_allclose(
+                    found[read], expected[name][read], atol=1e-5, err_msg=f"{engine.name} {name}"
+                )
 
 
 def test_both_engines_agree_on_every_head(bundle: Bundle) -> None:
@@ -129,11 +146,11 @@ def test_both_engines_agree_on_every_head(bundle: Bundle) -> None:
 def test_hidden_states_do_not_depend_on_the_padding(bundle: Bundle) -> None:
     engine = OnnxEngine(bundle.graph, bundle.weights, bundle.manifest.config)
     batch = batch_of(bundle.encoder)
-    together = engine.hidden(batch)
+    together = engine.hidden(batch)[""]
     for i, n in enumerate(batch.mask.sum(axis=1)):
         fields = (batch.ids, batch.mask, batch.types, batch.shapes, batch.owned)
         alone = Batch(*(field[i : i + 1, :n] for field in fields))
-        np.testing.assert_allclose(engine.hidden(alone)[0], together[i, :n], atol=1e-5)
+        np.testing.assert_allclose(engine.hidden(alone)[""][0], together[i, :n], atol=1e-5)
 
 
 def test_int8_storage_is_near_the_float_weights() -> None:
@@ -167,7 +184,7 @@ def adapter_of(
     """Random low-rank updates of some matrices."""
     rng = np.random.default_rng(1)
     adapter = {}
-    for name in (name for name in weights if name.endswith(tuple(parts))):
+    for name in (name for name in trunk_of(weights) if name.endswith(tuple(parts))):
         n_outputs, n_inputs = weights[name].shape
         adapter[f"{name}.lora_A"] = rng.normal(size=(rank, n_inputs)).astype(np.float32)
         adapter[f"{name}.lora_B"] = rng.normal(size=(n_outputs, rank)).astype(np.float32)
@@ -193,7 +210,8 @@ def test_a_merged_adapter_equals_that_of_peft(kit: Pipeline, tiny_folder: Path) 
     bundle = read_bundle(tiny_folder)
     parts = ("query", "value")
     lora = LoraConfig(r=4, lora_alpha=8, target_modules=list(parts))
-    model: Any = get_peft_model(bert_model(bundle.weights, bundle.manifest.config), lora)
+    plain = bert_model(trunk_of(bundle.weights), bundle.manifest.config)
+    model: Any = get_peft_model(plain, lora)
     adapter: dict[str, NDArray[np.float32]] = {}
     for name, value in model.named_parameters():
         if ".lora_" in name:
@@ -207,8 +225,9 @@ def test_a_merged_adapter_equals_that_of_peft(kit: Pipeline, tiny_folder: Path) 
     read = batch.mask == 1
     expected = reference_hidden(model.merge_and_unload(), batch)
     ours = OnnxEngine(bundle.graph, merge_adapter(bundle.weights, adapter), bundle.manifest.config)
-    np.testing.assert_allclose(ours.hidden(batch)[read], expected[read], atol=1e-5)
-    assert np.abs(ours.hidden(batch) - kit.engine.run(batch, HIDDEN)["hidden"]).max() > 0.1
+    hidden = ours.hidden(batch)[""]
+    np.testing.assert_allclose(hidden[read], expected[read], atol=1e-5)
+    assert np.abs(hidden - kit.engine.run(batch, HIDDEN)["hidden"]).max() > 0.1
 
 
 def test_an_adapter_for_another_backbone_is_refused(bundle: Bundle) -> None:

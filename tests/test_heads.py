@@ -470,7 +470,7 @@ def hidden_of_long_text(kit: Pipeline, text: str) -> tuple[Batch, Floats]:
     cut = windows(len(encoded), kit.sizes.size - 2, kit.sizes.overlap)
     assert len(cut) > 3
     batch = pad([kit.encoder.row(encoded, window) for window in cut], kit.encoder.pad_id)
-    hidden: Floats = kit.engine.hidden(batch)  # type: ignore[attr-defined]
+    hidden: Floats = kit.engine.hidden(batch)[""]  # type: ignore[attr-defined]
     return batch, hidden
 
 

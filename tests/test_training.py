@@ -28,7 +28,7 @@ from nlpkit.training.recipe import Dev, Recipe, Task, load_recipe
 from nlpkit.training.run import lora_tensors, train_pack, train_recipe, with_lora
 from nlpkit.training.scores import accuracy, answer_f1, entity_f1
 from nlpkit.training.trainer import Progress, start_of, train
-from nlpkit.weights import dequantise, merge_adapter
+from nlpkit.weights import branches_of, dequantise, merge_adapter, trunk_of
 
 MOODS = {"good": "positive", "fine": "positive", "bad": "negative", "poor": "negative"}
 
@@ -64,13 +64,14 @@ def recipe(backbone: str) -> Recipe:
         return [PlainText(f"text {i} of many") for i in range(8)]
 
     labels = ["negative", "positive"]
+    tags = {"labels": ["O", "B-PER", "I-PER"]}
     return Recipe(
         name="small",
         description="Tests",
         tasks=(
-            Task("ner", "token-classification", {"labels": ["O", "B-PER", "I-PER"]}, ner, ()),
+            Task("ner", "token-classification", tags, ner, (), own_layers=1),
             Task("mood", "sequence-classification", {"labels": labels}, mood, (), batch_tokens=24),
-            Task("qa", "question-answering", {}, qa, (), keep_embedding=False),
+            Task("qa", "question-answering", {}, qa, (), keep_embedding=False, own_layers=1),
             Task("embedding", "pooling", {"projection": True}, texts, ()),
         ),
         backbone=backbone,
@@ -121,6 +122,26 @@ def watched(recipe: Recipe) -> Recipe:
 
 def table(path: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in path.read_text().splitlines()]
+
+
+def test_own_layers_are_changed_by_their_task_alone(recipe: Recipe, tmp_path: Path) -> None:
+    ner = replace(recipe, tasks=recipe.tasks[:1], keep_embedding=0.0)
+    start = dequantise(
+        read_bundle(train_recipe(replace(ner, learning_rate=0.0), tmp_path / "0")).weights
+    )
+    trained = dequantise(read_bundle(train_recipe(ner, tmp_path / "1")).weights)
+    assert branches_of(trained) == {"ner": 1}
+    last = "encoder.layer.1."
+    for name in (name for name in trunk_of(trained) if name.startswith(last)):
+        np.testing.assert_array_equal(start[name], start[f"branches.ner.{name}"])
+        np.testing.assert_array_equal(trained[name], start[name])
+        assert (trained[f"branches.ner.{name}"] != start[name]).any() or name.endswith("key.bias")
+
+
+def test_too_many_own_layers_are_refused(recipe: Recipe, tmp_path: Path) -> None:
+    tasks = (replace(recipe.tasks[0], own_layers=2),)
+    with pytest.raises(InputError, match=r"2 own layers .* of 2 layers; expected"):
+        train_recipe(replace(recipe, tasks=tasks), tmp_path / "out")
 
 
 def test_a_run_killed_and_resumed_equals_an_unbroken_one(recipe: Recipe, tmp_path: Path) -> None:
@@ -298,8 +319,8 @@ def test_an_adapter_equals_the_merged_model(tiny_folder: Path) -> None:
     engine = OnnxEngine(bundle.graph, merge_adapter(bundle.weights, adapter), config)
     with torch.inference_mode():
         expected = run_backbone(merged, to_torch(batch)).numpy()
-    np.testing.assert_allclose(engine.hidden(batch), expected, atol=1e-5)
-    before = OnnxEngine(bundle.graph, bundle.weights, config).hidden(batch)
+    np.testing.assert_allclose(engine.hidden(batch)[""], expected, atol=1e-5)
+    before = OnnxEngine(bundle.graph, bundle.weights, config).hidden(batch)[""]
     assert np.abs(before - expected).max() > 0.01
 
 

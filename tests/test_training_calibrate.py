@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 import pytest
 
-from nlpkit.engines import PluggedHead
 from nlpkit.heads import SpanHead, make_head
 from nlpkit.pipeline import Pipeline
 from nlpkit.readers import Example, QAExample, TextExample, TokenExample
@@ -75,8 +74,7 @@ def test_calibrated_heads_say_the_same_with_other_scores(own_kit: Pipeline, name
     assert fitted[name].items() <= record[name].items()
 
     again = make_head(head.kind, {**head.config(), **fitted[name]})
-    plugged = PluggedHead(again, own_kit.head(name).parameters)
-    other = Pipeline(own_kit.encoder, own_kit.engine, {name: plugged}, sizes=own_kit.sizes)
+    other = own_kit.with_head(name, again)
     texts = [e.text if not isinstance(e, QAExample) else e.context for e in examples(name, 30)]
     for text in texts:
         if name == "qa":

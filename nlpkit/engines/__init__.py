@@ -1,7 +1,8 @@
 """Engines: what runs a backbone. A CPU engine without torch, and torch for GPUs and training.
 
 An engine takes a padded batch and the heads that share it, runs the backbone once, and gives
-back each head's logits as numpy arrays. Both engines compute from the same weights and agree
+back each head's logits as numpy arrays. A head may read a branch: last layers of its own, which
+fork from the backbone below its last ones. Both engines compute from the same weights and agree
 within 1e-5 in fp32.
 """
 
@@ -27,10 +28,14 @@ PRECISIONS = ("auto", "fp32", "bf16", "fp16")
 
 @dataclass(frozen=True, slots=True, eq=False, weakref_slot=True)
 class PluggedHead:
-    """A head with its parameters (numpy, float32)."""
+    """A head with its parameters (numpy, float32).
+
+    ``branch`` names the last layers that it reads where they are not the backbone's own.
+    """
 
     head: Head
     parameters: Mapping[str, NDArray[np.float32]]
+    branch: str = ""
 
 
 @runtime_checkable

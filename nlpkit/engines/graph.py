@@ -10,44 +10,63 @@ Layer layout and names: Devlin et al. 2019; transformers' ``BertModel``.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import onnx
 from onnx import TensorProto, helper
 
+from nlpkit.weights import output_name
+
 OPSET = 17
 MICROSOFT = "com.microsoft"
 
 
-def bert_graph(config: dict[str, Any], *, int8_words: bool) -> bytes:
-    """A serialised ONNX model: (batch, length) ids, mask and types to (batch, length, width)."""
-    serialised: bytes = _GraphBuilder(config, int8_words).model().SerializeToString()
+def bert_graph(
+    config: Mapping[str, Any], *, int8_words: bool, branches: Mapping[str, int] | None = None
+) -> bytes:
+    """A serialised ONNX model: (batch, length) ids, mask and types to (batch, length, width).
+
+    It has an output for the backbone and one for every branch (its number of layers by name); ONNX
+    Runtime computes only what leads to those that are asked for.
+    """
+    model = _GraphBuilder(config, int8_words).model(branches or {})
+    serialised: bytes = model.SerializeToString()
     return serialised
 
 
 class _GraphBuilder:
-    def __init__(self, config: dict[str, Any], int8_words: bool) -> None:
+    def __init__(self, config: Mapping[str, Any], int8_words: bool) -> None:
         self.config = config
         self.int8_words = int8_words
         self.width = int(config["hidden_size"])
         self.nodes: list[onnx.NodeProto] = []
         self.initializers: list[onnx.TensorProto] = []
 
-    def model(self) -> onnx.ModelProto:
-        hidden = self.embeddings()
+    def model(self, branches: Mapping[str, int]) -> onnx.ModelProto:
+        states = [self.embeddings()]
         lengths = self.node("ReduceSum", ["attention_mask", self.constant("axis", [1])], keepdims=0)
         lengths = self.node("Cast", [lengths], to=TensorProto.INT32)
-        for layer in range(int(self.config["num_hidden_layers"])):
-            hidden = self.layer(hidden, lengths, f"layer.{layer}.")
-        self.nodes.append(helper.make_node("Identity", [hidden], ["last_hidden_state"]))
+        n_layers = int(self.config["num_hidden_layers"])
+        for layer in range(n_layers):
+            states.append(self.layer(states[-1], lengths, f"layer.{layer}."))
+        ends = {"": states[-1]}
+        for name, n_own in branches.items():
+            ends[name] = states[n_layers - n_own]
+            for layer in range(n_layers - n_own, n_layers):
+                ends[name] = self.layer(ends[name], lengths, f"{name}.layer.{layer}.")
+        for name, hidden in ends.items():
+            self.nodes.append(helper.make_node("Identity", [hidden], [output_name(name)]))
         inputs = [
             helper.make_tensor_value_info(name, TensorProto.INT64, ["batch", "length"])
             for name in ("input_ids", "attention_mask", "token_type_ids")
         ]
-        output = helper.make_tensor_value_info(
-            "last_hidden_state", TensorProto.FLOAT, ["batch", "length", self.width]
-        )
-        graph = helper.make_graph(self.nodes, "bert", inputs, [output], self.initializers)
+        shape: list[str | int | None] = ["batch", "length", self.width]
+        outputs = [
+            helper.make_tensor_value_info(output_name(name), TensorProto.FLOAT, shape)
+            for name in ends
+        ]
+        graph = helper.make_graph(self.nodes, "bert", inputs, outputs, self.initializers)
         opsets = [helper.make_opsetid("", OPSET), helper.make_opsetid(MICROSOFT, 1)]
         return helper.make_model(graph, opset_imports=opsets, ir_version=8)
 
@@ -142,4 +161,4 @@ class _GraphBuilder:
         }
         if name in known:
             return known[name]
-        return known.get(name.split(".", 2)[-1], [width])
+        return known.get(name.rpartition("layer.")[2].partition(".")[2], [width])

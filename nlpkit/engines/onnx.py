@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import numpy as np
 import onnxruntime
-from numpy.typing import NDArray
 
 from nlpkit.engines import PluggedHead, cpu_limit
 from nlpkit.errors import BundleError
 from nlpkit.heads.base import Floats
 from nlpkit.text import Batch
-from nlpkit.weights import Tensors, graph_tensors
+from nlpkit.weights import Tensors, graph_tensors, output_name
 
 
 class OnnxEngine:
@@ -48,19 +47,22 @@ class OnnxEngine:
             ) from error
 
     def run(self, batch: Batch, heads: Mapping[str, PluggedHead]) -> dict[str, Floats]:
-        hidden = self.hidden(batch)
+        hidden = self.hidden(batch, {plugged.branch for plugged in heads.values()})
         logits = {
-            name: plugged.head.forward(hidden, batch, plugged.parameters)
+            name: plugged.head.forward(hidden[plugged.branch], batch, plugged.parameters)
             for name, plugged in heads.items()
         }
         return {name: np.asarray(value, dtype=np.float32) for name, value in logits.items()}
 
-    def hidden(self, batch: Batch) -> NDArray[np.float32]:
-        """*Shape:* (batch, length) to (batch, length, width)."""
+    def hidden(self, batch: Batch, branches: Iterable[str] = ("",)) -> dict[str, Floats]:
+        """The last hidden states of each branch (``""``: the backbone's own).
+
+        *Shape:* (batch, length) to (batch, length, width).
+        """
         feeds = {
             "input_ids": batch.ids,
             "attention_mask": batch.mask,
             "token_type_ids": batch.types,
         }
-        hidden: NDArray[np.float32] = self._session.run(None, feeds)[0]
-        return hidden
+        names = list(branches)
+        return dict(zip(names, self._session.run(map(output_name, names), feeds), strict=True))

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import copy
+from collections.abc import Collection, Mapping
 from typing import Any
 from weakref import WeakKeyDictionary
 
@@ -15,22 +16,35 @@ from nlpkit.engines import PluggedHead
 from nlpkit.errors import InputError
 from nlpkit.heads.base import Floats
 from nlpkit.text import Batch
+from nlpkit.weights import branches_of, trunk_of, with_branch
 
 _DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 
 class TorchEngine:
-    """Runs a transformers encoder; heads run on the same device in float32."""
+    """Runs a transformers encoder; heads run on the same device in float32.
+
+    ``branches`` are last layers of heads' own, by name (see :func:`run_branches`).
+    """
 
     name = "torch"
 
-    def __init__(self, backbone: PreTrainedModel, device: str, precision: str) -> None:
+    def __init__(
+        self,
+        backbone: PreTrainedModel,
+        device: str,
+        precision: str,
+        branches: Mapping[str, nn.ModuleList] | None = None,
+    ) -> None:
         check_device(device)
         self.device = device
         self.precision = precision
         self.width = int(backbone.config.hidden_size)
         nn.Module.to(backbone, device=device, dtype=_DTYPES[precision])
         self.backbone = backbone.eval()
+        self.branches = dict(branches or {})
+        for layers in self.branches.values():
+            layers.to(device=device, dtype=_DTYPES[precision]).eval()
         self._parameters: WeakKeyDictionary[PluggedHead, dict[str, Tensor]] = WeakKeyDictionary()
 
     @classmethod
@@ -43,15 +57,22 @@ class TorchEngine:
     ) -> TorchEngine:
         """An engine from plain float32 tensors under transformers' names."""
         model = AutoModel.from_config(AutoConfig.for_model(**config), add_pooling_layer=False)
-        model.load_state_dict({name: torch.from_numpy(value) for name, value in weights.items()})
-        return cls(model, device, precision)
+        tensors = {name: torch.from_numpy(value) for name, value in weights.items()}
+        branches = {}
+        for name, n_layers in branches_of(weights).items():
+            model.load_state_dict(with_branch(tensors, name))
+            branches[name] = last_layers(model, n_layers)
+        model.load_state_dict(trunk_of(tensors))
+        return cls(model, device, precision, branches)
 
     def run(self, batch: Batch, heads: Mapping[str, PluggedHead]) -> dict[str, Floats]:
         with torch.inference_mode():
             moved = to_torch(batch, self.device)
-            hidden = run_backbone(self.backbone, moved).float()
+            wanted = {plugged.branch for plugged in heads.values()}
+            hidden = run_branches(self.backbone, moved, self.branches, wanted)
+            hidden = {branch: states.float() for branch, states in hidden.items()}
             logits = {
-                name: plugged.head.forward(hidden, moved, self._on_device(plugged))
+                name: plugged.head.forward(hidden[plugged.branch], moved, self._on_device(plugged))
                 for name, plugged in heads.items()
             }
             return {name: value.cpu().numpy() for name, value in logits.items()}
@@ -85,6 +106,58 @@ def run_backbone(backbone: PreTrainedModel, batch: Batch) -> Tensor:
         inputs["token_type_ids"] = batch.types
     hidden: Tensor = backbone(**inputs).last_hidden_state
     return hidden
+
+
+def run_branches(
+    backbone: PreTrainedModel,
+    batch: Batch,
+    branches: Mapping[str, nn.ModuleList],
+    wanted: Collection[str],
+) -> dict[str, Tensor]:
+    """Last hidden states by branch (``""``: the backbone's own), each layer computed once.
+
+    A branch of n layers goes on from what the backbone's own last n layers are given. Its backbone
+    is a plain BERT.
+    """
+    if not any(wanted):
+        return {"": run_backbone(backbone, batch)}
+    model: Any = backbone
+    hidden = model.embeddings(input_ids=batch.ids, token_type_ids=batch.types)
+    unseen = (batch.mask[:, None, None, :] == 0).to(hidden.dtype)
+    mask = unseen * torch.finfo(hidden.dtype).min
+    layers = model.encoder.layer
+    ends: dict[str, Tensor] = {}
+    for place, layer in enumerate([*layers, None]):
+        for name in wanted:
+            if name and len(layers) - len(branches[name]) == place:
+                ends[name] = hidden
+                for own in branches[name]:
+                    ends[name] = _layer(own, ends[name], mask)
+        if layer is None or len(ends) == len(wanted):
+            break
+        hidden = _layer(layer, hidden, mask)
+    return ends | {"": hidden} if "" in wanted else ends
+
+
+def last_layers(backbone: PreTrainedModel, n_layers: int) -> nn.ModuleList:
+    """A copy of a BERT's last layers: where a branch starts.
+
+    Raises:
+        InputError: it is not a BERT, or has no more layers than these.
+    """
+    model: Any = backbone
+    if model.config.model_type != "bert" or n_layers >= model.config.num_hidden_layers:
+        raise InputError(
+            f"{n_layers} own layers were asked for on a {model.config.model_type} of "
+            f"{model.config.num_hidden_layers} layers; expected a bert of more layers than these"
+        )
+    return nn.ModuleList(copy.deepcopy(layer) for layer in model.encoder.layer[-n_layers:])
+
+
+def _layer(layer: nn.Module, hidden: Tensor, mask: Tensor) -> Tensor:
+    result = layer(hidden, mask)
+    after: Tensor = result[0] if isinstance(result, tuple) else result  # until transformers 4
+    return after
 
 
 def to_torch(batch: Batch, device: torch.device | str = "cpu") -> Batch:

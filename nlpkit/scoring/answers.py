@@ -11,7 +11,6 @@ from typing import Any
 import numpy as np
 
 from nlpkit import metrics
-from nlpkit.engines import PluggedHead
 from nlpkit.heads import SpanHead
 from nlpkit.intervals import Weighted, difference_of, intervals, mean_of, roc_auc_of
 from nlpkit.pipeline import Pipeline
@@ -90,7 +89,7 @@ def weigh(
     pairs = [(question.question, question.context) for question in questions]
     both = _both_ways(kit, task)
     if both is not None:
-        found = in_chunks(lambda part: both.answer(part, n_best=2), pairs, progress)
+        found = in_chunks(lambda part: both.answer(part, n_best=2, task=task), pairs, progress)
         # Where there is nothing to read the pipeline gives one answer, without asking the head.
         return [
             Weighed(f[0], f[1], f[2].score) if len(f) > 1 else Weighed(f[0], f[0], math.inf)
@@ -221,20 +220,13 @@ class _BothWays(SpanHead):
 
 
 def _both_ways(kit: Kit, task: str) -> Pipeline | None:
-    """A pipeline of the same model that answers both ways; None where it would be another."""
-    if not isinstance(kit, Pipeline) or task in kit._engines:  # an adapter changes the backbone
+    """The model with a head that answers both ways; None where its head is of another kind."""
+    if not isinstance(kit, Pipeline):
         return None
     plugged = kit.head(task)
     if type(plugged.head) is not SpanHead:
         return None
-    head = _BothWays(**plugged.head.config())
-    return Pipeline(
-        kit.encoder,
-        kit.engine,
-        {"qa": PluggedHead(head, plugged.parameters)},
-        sizes=kit.sizes,
-        token_budget=kit.token_budget,
-    )
+    return kit.with_head(task, _BothWays(**plugged.head.config()))
 
 
 def _lead(default: Answer, quoted: Answer) -> float:

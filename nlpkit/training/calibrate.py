@@ -12,7 +12,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from nlpkit.engines import PluggedHead
 from nlpkit.errors import InputError
 from nlpkit.heads import SequenceHead, SpanHead, TokenHead
 from nlpkit.heads.span import log_odds
@@ -125,7 +124,7 @@ def _classes(kit: Pipeline, task: str, examples: Sequence[Example]) -> Judged:
     assert isinstance(head, SequenceHead)
     texts = [example for example in examples if isinstance(example, TextExample)]
     probe = _ClassLogits(**head.config())
-    found = _probed(kit, task, probe).apply([example.text for example in texts], task)
+    found = kit.with_head(task, probe).apply([example.text for example in texts], task)
     kept = [(e, logits) for e, logits in zip(texts, found, strict=True) if logits is not None]
     stacked = np.stack([logits for _, logits in kept])
     gold = np.array([[label in e.labels for label in head.labels] for e, _ in kept])
@@ -147,7 +146,7 @@ def _entities(kit: Pipeline, task: str, examples: Sequence[Example]) -> Judged:
     assert isinstance(head, TokenHead)
     texts = [example for example in examples if isinstance(example, TokenExample)]
     probe = _WordLogits(**head.config())
-    found = _probed(kit, task, probe).apply([example.text for example in texts], task)
+    found = kit.with_head(task, probe).apply([example.text for example in texts], task)
 
     def judged(temperature: float) -> tuple[Numbers, Numbers]:
         warmed = TokenHead(**{**head.config(), "temperature": temperature})
@@ -165,7 +164,7 @@ def _answers(kit: Pipeline, task: str, examples: Sequence[Example]) -> tuple[Num
     """The log odds of answers by default, and of quotations where there is something to quote."""
     questions = [example for example in examples if isinstance(example, QAExample)]
     head = kit.head(task).head
-    plain = _probed(kit, task, SpanHead(**{**head.config(), "calibration": None}))
+    plain = kit.with_head(task, SpanHead(**{**head.config(), "calibration": None}))
     odds, right = [], []
     for no_answer in (True, False):
         asked = [question for question in questions if no_answer or question.answers]
@@ -176,17 +175,6 @@ def _answers(kit: Pipeline, task: str, examples: Sequence[Example]) -> tuple[Num
             odds.append(log_odds(answer.score))
             right.append(exact_match(answer.text, [text for _, text in question.answers]))
     return np.array(odds), np.array(right)
-
-
-def _probed(kit: Pipeline, task: str, head: Any) -> Pipeline:
-    """The same model with another head on the parameters of this one."""
-    return Pipeline(
-        kit.encoder,
-        kit.engine,
-        {task: PluggedHead(head, kit.head(task).parameters)},
-        sizes=kit.sizes,
-        token_budget=kit.token_budget,
-    )
 
 
 def _logistic(values: Numbers) -> Numbers:

@@ -40,7 +40,7 @@ def pipeline_of(
             parameter.data.copy_(weights[name])
     return Pipeline(
         encoder,
-        TorchEngine(twin.backbone, device, precision),
+        TorchEngine(twin.backbone, device, precision, twin.own_layers),
         plugged_heads(twin, {}),
         sizes=WindowSizes().within(encoder.max_length),
         token_budget=GPU_BUDGET if device.startswith("cuda") else TOKEN_BUDGET,

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from nlpkit.bundle import Manifest, write_bundle
 from nlpkit.engines import PluggedHead
@@ -16,7 +17,7 @@ from nlpkit.huggingface import arrays
 from nlpkit.pipeline import WindowSizes
 from nlpkit.training.model import MultiTaskModel
 from nlpkit.training.recipe import Recipe
-from nlpkit.weights import SCALE, WORD_TABLE, quantise
+from nlpkit.weights import BRANCH, LAYER, SCALE, WORD_TABLE, branches_of, quantise
 
 STORAGES = ("int8", "float32")
 #: What a bundle keeps of the backbone's transformers config.
@@ -53,7 +54,7 @@ def save_bundle(
     configs; ``facts`` are added to the training record.
     """
     config = {key: getattr(model.backbone.config, key) for key in CONFIG}
-    weights: Mapping[str, Any] = arrays(model.backbone)
+    weights: Mapping[str, Any] = arrays(model.backbone) | branch_arrays(model)
     if storage == "int8":
         weights = quantise(weights)
     sizes = WindowSizes()
@@ -82,10 +83,23 @@ def save_bundle(
         tokenizer=tokenizer,
         weights=weights,
         heads=plugged_heads(model, fitted or {}),
-        graph=bert_graph(config, int8_words=WORD_TABLE + SCALE in weights),
+        graph=bert_graph(
+            config, int8_words=WORD_TABLE + SCALE in weights, branches=branches_of(weights)
+        ),
         extra=extra,
         overwrite=overwrite,
     )
+
+
+def branch_arrays(model: MultiTaskModel) -> dict[str, NDArray[Any]]:
+    """The weights of the branches under the names of nlpkit.weights."""
+    n_layers = model.backbone.config.num_hidden_layers
+    return {
+        f"{BRANCH}{name}.{LAYER}{n_layers - len(layers) + i}.{key}": value
+        for name, layers in model.own_layers.items()
+        for i, layer in enumerate(layers)
+        for key, value in arrays(layer).items()
+    }
 
 
 def plugged_heads(
@@ -99,6 +113,7 @@ def plugged_heads(
                 key: np.ascontiguousarray(value.detach().float().cpu().numpy())
                 for key, value in model.parameters_of(name).items()
             },
+            model.branch_of(name),
         )
         for name, head in model.heads.items()
     }

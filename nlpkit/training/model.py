@@ -2,24 +2,37 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
-from nlpkit.engines.torch import run_backbone
+from nlpkit.engines.torch import last_layers, run_branches
 from nlpkit.heads import Head
 from nlpkit.text import N_SHAPES, Batch
 
 
 class MultiTaskModel(nn.Module):
-    """One transformers encoder, many heads. Parameters of a head are named ``<head>/<name>``."""
+    """One transformers encoder, many heads. Parameters of a head are named ``<head>/<name>``.
 
-    def __init__(self, backbone: PreTrainedModel, heads: Mapping[str, Head], seed: int = 0) -> None:
+    ``own_layers`` says by head how many of the last layers it has for itself: a branch of its
+    name, which starts as a copy of the backbone's.
+    """
+
+    def __init__(
+        self,
+        backbone: PreTrainedModel,
+        heads: Mapping[str, Head],
+        seed: int = 0,
+        own_layers: Mapping[str, int] | None = None,
+    ) -> None:
         super().__init__()
         self.backbone = backbone
+        self.branches = nn.ModuleDict(
+            {name: last_layers(backbone, n) for name, n in (own_layers or {}).items() if n}
+        )
         self.heads = dict(heads)
         self.head_parameters = nn.ParameterDict()
         generator = torch.Generator().manual_seed(seed)
@@ -30,9 +43,19 @@ class MultiTaskModel(nn.Module):
                     _initial(head, parameter, shape, generator)
                 )
 
-    def hidden(self, batch: Batch) -> Tensor:
-        """*Shape:* (batch, length) to (batch, length, width)."""
-        return run_backbone(self.backbone, batch)
+    def hidden(self, batch: Batch, heads: Iterable[str]) -> dict[str, Tensor]:
+        """What each of these heads reads: (batch, length) to (batch, length, width)."""
+        branches = {name: self.branch_of(name) for name in heads}
+        states = run_branches(self.backbone, batch, self.own_layers, {*branches.values()})
+        return {name: states[branch] for name, branch in branches.items()}
+
+    def branch_of(self, head: str) -> str:
+        return head if head in self.branches else ""
+
+    @property
+    def own_layers(self) -> dict[str, nn.ModuleList]:
+        """The layers of each branch, by name."""
+        return dict(self.branches.items())  # type: ignore[arg-type]
 
     def logits(self, name: str, hidden: Tensor, batch: Batch) -> Tensor:
         result: Tensor = self.heads[name].forward(hidden, batch, self.parameters_of(name))

@@ -49,6 +49,10 @@ class Task:
     generator of its own, so that a recipe can sample, group and vary them. ``epochs`` is how many
     passes there are: 1.5 reads half of the second. ``dev`` and ``calibration`` are held-out
     examples: what the training is watched by, and what the head's confidence is fitted on.
+
+    ``own_layers`` is how many of the backbone's last layers the head has for itself, as a branch
+    that no other task changes (a BERT's only). Reading it beside the backbone's own end costs as
+    many layers more.
     """
 
     name: str
@@ -62,6 +66,7 @@ class Task:
     weight: float = 1.0
     label_smoothing: float = 0.0
     keep_embedding: bool = True
+    own_layers: int = 0
     dev: tuple[Dev, ...] = ()
     calibration: Callable[[], Sequence[Example]] | None = None
     expected: dict[str, float] = field(default_factory=dict)

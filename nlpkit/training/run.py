@@ -259,7 +259,7 @@ def train_pack(
 def fit_head(
     kit: Pipeline, task: Task, examples: Sequence[Example], seed: int, report: Report
 ) -> PluggedHead:
-    """A head trained on frozen features: the backbone reads each text once.
+    """A head trained on frozen features of the backbone's own end, which reads each text once.
 
     A classifier learns from pooled vectors (a row of length 1 pools to itself), the others from
     hidden states kept in float16.

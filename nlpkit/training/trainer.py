@@ -37,6 +37,9 @@ from nlpkit.training.plan import Plan, Step
 from nlpkit.training.recipe import Recipe, Task
 
 LOG_EVERY = 20
+#: Names of the model's parameters: those of heads, and the rows of word shapes.
+HEADS = "head_parameters."
+SHAPE_ROWS = "backbone.embeddings.token_type_embeddings.weight"
 #: Texts of a bad batch that a message quotes.
 QUOTED = 3
 
@@ -102,7 +105,8 @@ def train(
     torch.manual_seed(recipe.seed)
     folder.mkdir(parents=True, exist_ok=True)
     heads = {task.name: make_head(task.kind, task.config) for task in recipe.tasks}
-    model = MultiTaskModel(start.backbone, heads, recipe.seed).to(device)
+    own_layers = {task.name: task.own_layers for task in recipe.tasks}
+    model = MultiTaskModel(start.backbone, heads, recipe.seed, own_layers).to(device)
     teacher = None
     if recipe.keep_embedding:
         teacher = load_backbone(recipe.backbone).eval()
@@ -218,24 +222,25 @@ class _Run:
         )
         batch = to_torch(padded, self.device)
         dtype = torch.bfloat16
+        kept = self.embedding if self.teacher is not None and task.keep_embedding else None
         with torch.autocast(self.device.split(":")[0], dtype=dtype):
-            hidden = self.model.hidden(batch)
-        hidden = hidden.float()
-        total = hidden.new_zeros(())
+            states = self.model.hidden(batch, filter(None, {task.name, kept}))
+        hidden = {name: state.float() for name, state in states.items()}
+        total = torch.zeros((), device=self.device)
         losses: dict[str, float] = {}
         if task.kind != "pooling":
-            logits = self.model.logits(task.name, hidden, batch)
+            logits = self.model.logits(task.name, hidden[task.name], batch)
             head: Any = self.model.heads[task.name]
             targets = stack_targets(head, [item.target for item in step.items], batch.ids.shape[1])
             smoothing = {"label_smoothing": task.label_smoothing} if task.label_smoothing else {}
             loss = head.loss(logits, torch.from_numpy(targets).to(self.device), **smoothing)
             losses[task.name] = float(loss.detach())
             total = total + task.weight * loss
-        if self.teacher is not None and self.embedding and task.keep_embedding:
-            head = self.model.heads[self.embedding]
-            pooled = self.model.logits(self.embedding, hidden, batch)
+        if kept:
+            head = self.model.heads[kept]
+            pooled = self.model.logits(kept, hidden[kept], batch)
             distance = head.loss(pooled, self._teacher_vectors(batch, dtype))
-            losses[f"{self.embedding}/{task.name}"] = float(distance.detach())
+            losses[f"{kept}/{task.name}"] = float(distance.detach())
             total = total + self.recipe.keep_embedding * distance
         self._check("loss", float(total.detach()), step)
         self.optimizer.zero_grad(set_to_none=True)
@@ -396,6 +401,7 @@ _TASK_SETTINGS = (
     "weight",
     "label_smoothing",
     "keep_embedding",
+    "own_layers",
 )
 
 
@@ -404,16 +410,18 @@ def _trained(model: MultiTaskModel) -> list[tuple[str, Any]]:
 
 
 def _parameter_groups(recipe: Recipe, model: MultiTaskModel) -> list[dict[str, Any]]:
-    """Backbone and embedding projection learn slowly, heads fast; vectors do not decay."""
+    """Backbone and embedding projection learn slowly, heads fast; vectors do not decay.
+
+    Word shapes are as new to the backbone as the heads are, so their rows learn as fast.
+    """
+    pooling = tuple(f"{HEADS}{task.name}/" for task in recipe.tasks if task.kind == "pooling")
     groups: dict[tuple[bool, bool], list[Any]] = {}
     for name, parameter in _trained(model):
-        pooling = any(
-            name.startswith(f"head_parameters.{task.name}/")
-            for task in recipe.tasks
-            if task.kind == "pooling"
-        )
-        fast = name.startswith("head_parameters.") and not pooling
-        groups.setdefault((fast, parameter.ndim > 1 and not pooling), []).append(parameter)
+        shapes = recipe.word_shape_types and name == SHAPE_ROWS
+        projection = name.startswith(pooling)
+        fast = shapes or (name.startswith(HEADS) and not projection)
+        decays = parameter.ndim > 1 and not (shapes or projection)
+        groups.setdefault((fast, decays), []).append(parameter)
     return [
         {
             "params": parameters,
