@@ -6,6 +6,7 @@
 >>> nlpkit.answer("Who lived in London?", "Ada Lovelace lived in London.")
 >>> nlpkit.embed("engines that fly")
 >>> nlpkit.analyze("Ada Lovelace lived in London.")
+>>> nlpkit.explain("Great phone, poor battery.")
 
 The functions use the bundle ``base-en``, which is inside the package; :func:`load` makes a
 pipeline of another bundle, checkpoint or device. Importing this module imports nothing heavy.
@@ -16,7 +17,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from nlpkit.errors import NlpkitError, NlpkitWarning
-from nlpkit.types import Analysis, Answer, Document, Entity, Hit, Label, Results
+from nlpkit.types import Analysis, Answer, Document, Entity, Hit, Label, Results, WordWeight
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -35,10 +36,12 @@ __all__ = [
     "NlpkitError",
     "NlpkitWarning",
     "Results",
+    "WordWeight",
     "analyze",
     "answer",
     "classify",
     "embed",
+    "explain",
     "load",
     "ner",
     "open_index",
@@ -95,6 +98,11 @@ def embed(texts: Any) -> Any:
 def analyze(texts: Any) -> Any:
     """Everything in one pass: see :meth:`nlpkit.pipeline.Pipeline.analyze`."""
     return _default().analyze(texts)
+
+
+def explain(texts: Any, task: str | None = None, label: str | None = None) -> Any:
+    """Which words carried a class: see :meth:`nlpkit.pipeline.Pipeline.explain`."""
+    return _default().explain(texts, task, label)
 
 
 def semantic_search(queries: Any, texts: Sequence[str], k: int = 10) -> Any:

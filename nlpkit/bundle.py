@@ -91,6 +91,20 @@ class Pack:
     adapter: Arrays | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class PackManifest:
+    """What pack.json says; ``sha256`` names this exact content."""
+
+    path: Path
+    name: str
+    backbone: str
+    backbone_sha256: str
+    heads: dict[str, dict[str, Any]]
+    files: dict[str, str]
+    training: dict[str, Any]
+    sha256: str
+
+
 def bundles() -> dict[str, Path]:
     """The bundles inside the package, by id, and by name for the newest version of each."""
     found: dict[str, Path] = {}
@@ -110,12 +124,8 @@ def read_bundle(name_or_path: str | Path) -> Bundle:
         BundleError: a file is missing, truncated or altered, or of a version this nlpkit cannot
             read.
     """
-    path = bundles().get(str(name_or_path), Path(name_or_path))
-    if not path.is_dir():
-        raise UnknownNameError.of(
-            "bundle", str(name_or_path), bundles(), "Or give a bundle's folder."
-        )
-    text, manifest = _read_manifest(path)
+    path = _bundle_folder(name_or_path)
+    manifest, sha256 = read_manifest(path)
     content = {name: _checked(path, name, digest) for name, digest in manifest.files.items()}
     required = {"tokenizer.json", "weights.safetensors", "heads.safetensors", "model.onnx"}
     if not required <= content.keys():
@@ -141,12 +151,38 @@ def read_bundle(name_or_path: str | Path) -> Bundle:
     return Bundle(
         path=path,
         manifest=manifest,
-        sha256=hashlib.sha256(text).hexdigest(),
+        sha256=sha256,
         encoder=encoder,
         weights=weights,
         heads=heads,
         graph=content["model.onnx"],
     )
+
+
+def read_manifest(name_or_path: str | Path) -> tuple[Manifest, str]:
+    """What a bundle's bundle.json says, and its SHA-256; no other file is read.
+
+    Raises:
+        UnknownNameError: no such bundle in the package, and no such folder.
+        BundleError: the file is missing, altered, or of a version this nlpkit cannot read.
+    """
+    file = _bundle_folder(name_or_path) / "bundle.json"
+    record = _json(file, "a bundle")
+    try:
+        fields = {k: v for k, v in record.items() if k not in ("format", "sha256")}
+        manifest = Manifest(**fields)
+    except TypeError as error:
+        raise BundleError(f"{file}: {error}; the bundle is not whole: get it again") from None
+    return manifest, hashlib.sha256(file.read_bytes()).hexdigest()
+
+
+def _bundle_folder(name_or_path: str | Path) -> Path:
+    path = bundles().get(str(name_or_path), Path(name_or_path))
+    if not path.is_dir():
+        raise UnknownNameError.of(
+            "bundle", str(name_or_path), bundles(), "Or give a bundle's folder."
+        )
+    return path
 
 
 def write_bundle(
@@ -187,19 +223,43 @@ def write_bundle(
 def read_pack(path: str | Path, width: int) -> Pack:
     """Read a task pack for a backbone of this width; every file is checked."""
     path = Path(path)
-    file = path / "pack.json"
+    manifest = read_pack_manifest(path)
+    content = {name: _checked(path, name, digest) for name, digest in manifest.files.items()}
+    if "heads.safetensors" not in content:
+        raise BundleError(
+            f"{path / 'pack.json'} does not list heads.safetensors; the pack is not whole: "
+            "get it again"
+        )
+    parameters = _tensors(path / "heads.safetensors", content["heads.safetensors"])
+    adapter = content.get("adapter.safetensors")
+    return Pack(
+        path=path,
+        name=manifest.name,
+        backbone=manifest.backbone,
+        backbone_sha256=manifest.backbone_sha256,
+        heads=_plug(path / "pack.json", manifest.heads, parameters, width),
+        adapter=None if adapter is None else _tensors(path / "adapter.safetensors", adapter),
+    )
+
+
+def read_pack_manifest(path: str | Path) -> PackManifest:
+    """What a task pack's pack.json says; no other file is read.
+
+    Raises:
+        BundleError: the file is missing, altered, or of a version this nlpkit cannot read.
+    """
+    file = Path(path) / "pack.json"
     record = _json(file, "a task pack")
     try:
-        content = {name: _checked(path, name, digest) for name, digest in record["files"].items()}
-        parameters = _tensors(path / "heads.safetensors", content["heads.safetensors"])
-        adapter = content.get("adapter.safetensors")
-        return Pack(
-            path=path,
+        return PackManifest(
+            path=Path(path),
             name=record["name"],
             backbone=record["backbone"],
             backbone_sha256=record["backbone_sha256"],
-            heads=_plug(file, record["heads"], parameters, width),
-            adapter=None if adapter is None else _tensors(path / "adapter.safetensors", adapter),
+            heads=record["heads"],
+            files=record["files"],
+            training=record.get("training", {}),
+            sha256=hashlib.sha256(file.read_bytes()).hexdigest(),
         )
     except KeyError as error:
         raise BundleError(f"{file} lacks {error}; the pack is not whole: get it again") from None
@@ -233,18 +293,6 @@ def write_pack(
 
 
 # -- reading ---------------------------------------------------------------------------------
-
-
-def _read_manifest(path: Path) -> tuple[bytes, Manifest]:
-    record = _json(path / "bundle.json", "a bundle")
-    try:
-        fields = {k: v for k, v in record.items() if k not in ("format", "sha256")}
-        manifest = Manifest(**fields)
-    except TypeError as error:
-        raise BundleError(
-            f"{path / 'bundle.json'}: {error}; the bundle is not whole: get it again"
-        ) from None
-    return (path / "bundle.json").read_bytes(), manifest
 
 
 def _json(file: Path, what: str) -> dict[str, Any]:

@@ -8,12 +8,12 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
-from nlpkit.errors import DISTRIBUTION, InputError, OutputExistsError
-from nlpkit.evaluation import Report
+from nlpkit.errors import DISTRIBUTION, DataError, InputError, OutputExistsError
+from nlpkit.evaluation import Report, report_of
 from nlpkit.readers import Source
 from nlpkit.suites import SUITES
 from nlpkit.training.recipe import Recipe
@@ -95,6 +95,51 @@ class Comparison:
             return None
         suite = SUITES.get(self.suite)
         return lost if suite is None or suite.higher_is_better else -lost
+
+
+@dataclass(frozen=True, slots=True)
+class Card:
+    """What ``card.json`` says; ``losses`` are those of the shipped precision, by suite."""
+
+    facts: BundleFacts
+    reports: tuple[Report, ...]
+    losses: Mapping[str, float]
+    known_failures: tuple[str, ...]
+
+
+def read_card(folder: str | Path) -> Card | None:
+    """The card in a bundle's folder, None where there is none.
+
+    Raises:
+        DataError: its ``card.json`` is no card, or cannot be read.
+    """
+    path = Path(folder) / "card.json"
+    try:
+        card = json.loads(path.read_bytes())
+        tasks = tuple(
+            TaskFacts(
+                task["name"],
+                task["kind"],
+                tuple(task["labels"]),
+                tuple(Source(**source) for source in task["sources"]),
+            )
+            for task in card["tasks"]
+        )
+        names = [one.name for one in fields(BundleFacts)]
+        facts = BundleFacts(**{name: card[name] for name in names} | {"tasks": tasks})
+        return Card(
+            facts,
+            tuple(report_of(row) for row in card["reports"]),
+            dict(card["loss_in_points"]),
+            tuple(card["known_failures"]),
+        )
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        got = error.strerror or str(error)
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        got = f"{type(error).__name__}: {error}"
+    raise DataError.at(path, "whole file", got, "a card as nlpkit card writes it")
 
 
 def write_card(

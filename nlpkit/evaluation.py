@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import math
 import time
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -45,6 +45,7 @@ __all__ = [
     "find_suites",
     "make_report",
     "read_reports",
+    "report_of",
 ]
 
 #: A report's line shows this many of its scores; its JSON has all of them.
@@ -137,17 +138,26 @@ def read_reports(path: str | Path) -> list[Report]:
     reports = []
     for number, row in read_jsonl(path):
         try:
-            scores = {name: _number(value) for name, value in row["scores"].items()}
-            intervals = {
-                name: [_number(low), _number(high)]
-                for name, (low, high) in row.get("intervals", {}).items()
-            }
-            reports.append(Report(**{**row, "scores": scores, "intervals": intervals}))
+            reports.append(report_of(row))
         except (AttributeError, KeyError, TypeError, ValueError) as error:
             raise DataError.at(
                 path, number, f"{type(error).__name__}: {error}", "a line of nlpkit evaluate --json"
             ) from None
     return reports
+
+
+def report_of(row: Mapping[str, Any]) -> Report:
+    """The report of what :meth:`Report.to_json` wrote, as a dict.
+
+    Raises:
+        AttributeError, KeyError, TypeError, ValueError: it is no report.
+    """
+    scores = {name: _number(value) for name, value in row["scores"].items()}
+    intervals = {
+        name: [_number(low), _number(high)]
+        for name, (low, high) in row.get("intervals", {}).items()
+    }
+    return Report(**{**row, "scores": scores, "intervals": intervals})
 
 
 def classes_by_scheme(report: Report) -> dict[str, dict[str, dict[str, float]]]:

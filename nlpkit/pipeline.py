@@ -15,6 +15,7 @@ from typing import Any, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from nlpkit.attribution import word_weights
 from nlpkit.engines import Engine, PluggedHead
 from nlpkit.errors import (
     BundleError,
@@ -25,8 +26,8 @@ from nlpkit.errors import (
 )
 from nlpkit.heads import Head, PoolingHead, Reading, SequenceHead, SpanHead, TokenHead
 from nlpkit.heads.base import Floats, softmax
-from nlpkit.text import Encoded, Row, TextEncoder, Window, batches, pad, windows
-from nlpkit.types import Analysis, Answer, Entity, Label, Results
+from nlpkit.text import Encoded, Ints, Row, TextEncoder, Window, batches, pad, windows
+from nlpkit.types import Analysis, Answer, Entity, Label, Results, WordWeight
 
 T = TypeVar("T")
 Vectors = NDArray[np.float32]
@@ -128,6 +129,11 @@ class Pipeline:
             raise UnknownNameError.of("task", task, self._heads, "kit.add(path) adds a task pack.")
         return found
 
+    def has_adapter(self, task: str) -> bool:
+        """Whether a task has a backbone pass of its own, with its pack's adapter."""
+        self.head(task)
+        return task in self._engines
+
     # -- the five answers ---------------------------------------------------------------------
 
     def ner(self, texts: Any, task: str = "ner") -> Any:
@@ -217,6 +223,17 @@ class Pipeline:
             raise InputTypeError.of("question", question, "a string, or pairs (question, context)")
         pairs = _checked_pairs(question)
         return list(found(pairs)) if isinstance(question, Sequence) else found(pairs)
+
+    def explain(self, texts: Any, task: str | None = None, label: str | None = None) -> Any:
+        """The words of a text, each with what the class loses without it, in order of the text.
+
+        By default the task ``sentiment`` and the class that :meth:`classify` puts first. A weight
+        is the fall of the class's log-odds. A text of one window (some 180 words) has all its
+        words weighed; of a longer one those that matter most, in a bounded number of passes:
+        see :mod:`nlpkit.attribution`.
+        """
+        name = self._pick("sentiment" if task is None else task, SequenceHead, "sentiment")
+        return _shaped(texts, lambda t: (self._weights(text, name, label) for text in t))
 
     def apply(self, texts: Any, task: str) -> Any:
         """What the head ``task`` decodes, whatever its kind (for heads of other packages)."""
@@ -313,6 +330,25 @@ class Pipeline:
         return Analysis(
             entities or [], labels, outcome.values[""], outcome.warnings, outcome.n_windows
         )
+
+    def _weights(self, text: str, name: str, label: str | None) -> Results[WordWeight]:
+        heads, [(engine, group)] = self._passes([name])
+        head = heads[name].head
+        assert isinstance(head, SequenceHead)
+        [encoded] = self.encoder.encode([text])
+        room = self.sizes.size - len(self.encoder.prefix) - len(self.encoder.suffix)
+        plan = windows(len(encoded), room, self.sizes.overlap)
+
+        def read(parts: Sequence[tuple[Encoded, Window]]) -> tuple[Floats, Ints]:
+            rows = [self.encoder.row(*part) for part in parts]
+            logits = np.empty((len(rows), len(head.labels)), dtype=np.float32)
+            for indices in batches([len(row) for row in rows], self.token_budget):
+                batch = pad([rows[i] for i in indices], self.encoder.pad_id)
+                logits[indices] = engine.run(batch, group)[name]
+            return logits, np.array([row.owned.sum() for row in rows])
+
+        found = word_weights(text, encoded, plan, head, label, read)
+        return Results(found, _notes(encoded.unknown), len(plan))
 
     def _zero_shot(self, texts: Any, labels: Sequence[str], template: str) -> Any:
         listed = isinstance(labels, Sequence) and not isinstance(labels, str | bytes)

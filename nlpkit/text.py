@@ -65,6 +65,18 @@ class Encoded:
 
 
 @dataclass(frozen=True, slots=True)
+class Words:
+    """The words of a text that can be seen. All arrays have shape (n_words,)."""
+
+    firsts: Ints  #: the first token of each word
+    starts: Ints  #: its first character
+    ends: Ints  #: one past its last character
+
+    def __len__(self) -> int:
+        return len(self.firsts)
+
+
+@dataclass(frozen=True, slots=True)
 class Window:
     """Tokens ``first:last`` of a text, read together; ``owned_first:owned_last`` are its own."""
 
@@ -200,6 +212,15 @@ class TextEncoder:
         if len(bases) > 1:
             bounds += np.repeat([b for b, _ in bases], [n for _, n in bases])[:, None]
         return _with_words(text, id_array, bounds, self.unknown_id)
+
+
+def words_of(encoded: Encoded) -> Words:
+    """The words of a text, without the tokens that some tokenizers make of white space."""
+    firsts = np.flatnonzero(encoded.word_starts)
+    lasts = np.append(firsts, len(encoded))[1:] - 1
+    starts, ends = encoded.starts[firsts], encoded.ends[lasts]
+    visible = ends > starts
+    return Words(firsts[visible], starts[visible], ends[visible])
 
 
 def windows(n_tokens: int, size: int, overlap: int) -> list[Window]:

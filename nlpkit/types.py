@@ -38,6 +38,19 @@ class Label:
 
 
 @dataclass(frozen=True, slots=True)
+class WordWeight:
+    """A word's share in a class: ``text[start:end]``, and how much the log-odds fall without it.
+
+    Above 0 it speaks for the class, below 0 against it.
+    """
+
+    text: str
+    start: int
+    end: int
+    weight: float
+
+
+@dataclass(frozen=True, slots=True)
 class Answer:
     """A quotation from a context, or ``text=None`` (and falsy) where it holds no answer.
 

@@ -27,7 +27,7 @@ from small_index import (
 
 from nlpkit import jobs
 from nlpkit.errors import StoreError, UnknownNameError
-from nlpkit.index import Index, open_index, upkeep
+from nlpkit.index import Field, FieldKind, Index, open_index, upkeep
 from nlpkit.jobs import State, list_jobs, start_job
 from nlpkit.store.schema import chunks, copies, documents, fields, segments
 from nlpkit.types import Document
@@ -124,6 +124,21 @@ def test_filters_are_those_of_python(opened: Open) -> None:
     assert_found(found, nearest([given[1], given[3]], EMBEDDER, "text 3", 3))
     with pytest.raises(UnknownNameError, match="field 'g'; known: f, other"):
         index.count({"g": 1})
+
+
+def test_fields_and_their_values(opened: Open) -> None:
+    index = opened()
+    for i, value in enumerate(["b", "ä", "b", "Z", "", 1, None]):
+        index.upsert([Document(f"d{i}", f"text {i}", {"f": value, "day": f"2024-01-0{i + 1}"})])
+    index.upsert([Document("b", "text", {"is_new": True}), Document("n", "text", {"n": 0.5})])
+    assert index.fields() == [
+        Field("day", FieldKind.DATE, "2024-01-01", "2024-01-07"),
+        Field("f", FieldKind.TEXT, "Z", "ä"),
+        Field("is_new", FieldKind.BOOLEAN, 1.0, 1.0),
+        Field("n", FieldKind.NUMBER, 0.5, 0.5),
+    ]
+    assert index.values("f") == [("b", 2), ("", 1), ("Z", 1), ("ä", 1)]
+    assert index.values("f", 1) == [("b", 2)]
 
 
 def test_keywords_and_hybrid(opened: Open) -> None:

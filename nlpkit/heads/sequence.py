@@ -69,10 +69,12 @@ class SequenceHead:
 
     def forward(self, hidden: Array, batch: Batch, parameters: Parameters) -> Array:
         """*Shape:* (batch, length, width) to (batch, n_labels)."""
+        return linear(self.features(hidden, batch, parameters), parameters)
+
+    def features(self, hidden: Array, batch: Batch, parameters: Parameters) -> Array:
+        """What the output layer reads: (batch, length, width) to (batch, width or dense)."""
         pooled = pool(hidden, batch, self.pooling)
-        if self.dense:
-            pooled = self._activate(linear(pooled, parameters, "dense."))
-        return linear(pooled, parameters)
+        return self._activate(linear(pooled, parameters, "dense.")) if self.dense else pooled
 
     def _activate(self, values: Array) -> Array:
         if self.activation == "relu":

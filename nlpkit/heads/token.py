@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from nlpkit.errors import InputError
 from nlpkit.heads.base import Array, Floats, Parameters, Reading, linear, softmax
-from nlpkit.text import N_SHAPES, Batch
+from nlpkit.text import N_SHAPES, Batch, Words, words_of
 from nlpkit.types import Entity
 
 IGNORE = -100  #: target of positions that the loss leaves out (special tokens, later word pieces)
@@ -79,24 +79,21 @@ class TokenHead:
         )
 
     def decode(self, logits: Sequence[Floats], reading: Reading) -> list[Entity]:
-        encoded = reading.encoded
-        if not len(encoded):
+        words = words_of(reading.encoded)
+        if not len(words):
             return []
-        firsts = np.flatnonzero(encoded.word_starts)
-        lasts = np.append(firsts[1:], len(encoded)) - 1
-        starts, ends = encoded.starts[firsts], encoded.ends[lasts]
-        visible = ends > starts  # some tokenizers make tokens of white space
-        if not visible.any():
-            return []
-        firsts, starts, ends = firsts[visible], starts[visible], ends[visible]
-        tags, probabilities = self.tag(join_owned(logits, reading)[firsts])
+        return self.entities(reading.text, words, join_owned(logits, reading)[words.firsts])
+
+    def entities(self, text: str, words: Words, logits: Floats) -> list[Entity]:
+        """The entities of a text from the logits of its words, (n_words, n_labels)."""
+        tags, probabilities = self.tag(logits)
         entities = []
         for first, last in self._spans(tags):
-            start, end = int(starts[first]), int(ends[last])
+            start, end = int(words.starts[first]), int(words.ends[last])
             kind = self._types[tags[first]]
             same = [i for i, other in enumerate(self._types) if other == kind]
             score = float(probabilities[first : last + 1, same].sum(axis=1).mean())
-            entities.append(Entity(reading.text[start:end], kind, start, end, min(score, 1.0)))
+            entities.append(Entity(text[start:end], kind, start, end, min(score, 1.0)))
         return entities
 
     def tag(self, logits: Floats) -> tuple[NDArray[np.int64], Floats]:

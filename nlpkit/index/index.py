@@ -22,7 +22,7 @@ import sqlalchemy as sa
 
 from nlpkit.errors import InputError, InputTypeError, StoreError
 from nlpkit.heads import SpanHead
-from nlpkit.index import filters, predictions, upkeep, words
+from nlpkit.index import facets, filters, predictions, upkeep, words
 from nlpkit.index.check import Problem, repair, verify
 from nlpkit.index.rows import (
     MANY,
@@ -441,6 +441,17 @@ class Index:
             return int(
                 connection.execute(sa.select(sa.func.count(documents.c.number))).scalar_one()
             )
+
+    def fields(self) -> list[facets.Field]:
+        """The metadata fields that ``where`` can name, with their kinds and bounds."""
+        with self.database.read() as connection:
+            return facets.known_fields(connection)
+
+    def values(self, field: str, most: int = 100) -> list[tuple[str, int]]:
+        """The strings that most documents have in a field, with how many do; empty if none has."""
+        _positive("most", most)
+        with self.database.read() as connection:
+            return facets.values_of(connection, field, most)
 
     # -- predictions ------------------------------------------------------------------------------
 

@@ -106,6 +106,12 @@ def ranked(
     return [(d, c, s) for d, (c, s) in found.items()]
 
 
+def searched_words(query: str) -> list[str]:
+    """The words of a query that are looked for: all but the most common, where there are others."""
+    words = list(dict.fromkeys(_WORD.findall(query.lower())))
+    return [word for word in words if word not in _COMMON] or words
+
+
 def _statement(connection: Connection) -> Any:
     if _is_sqlite(connection):
         found = sa.text(
@@ -127,11 +133,10 @@ def _statement(connection: Connection) -> Any:
 
 def _expression(query: str, *, sqlite: bool) -> str:
     """Any of the words, as the database spells it."""
-    words = list(dict.fromkeys(_WORD.findall(query.lower())))
-    rare = [word for word in words if word not in _COMMON] or words
+    words = searched_words(query)
     if sqlite:
-        return " OR ".join(f'"{word}"' for word in rare)
-    return " | ".join(f"'{word}'" for word in rare)
+        return " OR ".join(f'"{word}"' for word in words)
+    return " | ".join(f"'{word}'" for word in words)
 
 
 def _is_sqlite(connection: Connection) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from nlpkit.sources.base import BadRow, DocumentSource, Shard
 from nlpkit.sources.folder import FileSource, FolderSource
+from nlpkit.sources.listed import ListedFile, ListedSource
 from nlpkit.sources.opening import open_recipe, open_source
 from nlpkit.sources.recipe import IndexRecipe, index_recipes, load_index_recipe
 from nlpkit.sources.sql import SqlSource
@@ -15,6 +16,8 @@ __all__ = [
     "FileSource",
     "FolderSource",
     "IndexRecipe",
+    "ListedFile",
+    "ListedSource",
     "Shard",
     "SqlSource",
     "TableSource",

@@ -200,7 +200,7 @@ def _text_of(fields: Mapping[str, Any], columns: Sequence[str], joiner: str) -> 
 def _metadata(name: str, value: Any) -> str | int | float | bool | None:
     """A field as JSON's string, number, boolean or null; nested values as a string of JSON."""
     try:
-        plain = _plain(value)
+        plain = plain_value(value)
         if isinstance(plain, dict | list):
             plain = json.dumps(plain, ensure_ascii=False)
     except RecursionError:
@@ -212,8 +212,13 @@ def _metadata(name: str, value: Any) -> str | int | float | bool | None:
     return cast("str | int | float | bool | None", plain)
 
 
-def _plain(value: Any) -> Any:
-    """What JSON can say of a value; NaN and the infinities, which it does not know, are null."""
+def plain_value(value: Any) -> Any:
+    """What JSON can say of a value; NaN and the infinities, which it does not know, are null.
+
+    Raises:
+        UnusableError: a value that JSON cannot say.
+        RecursionError: it is nested too deeply.
+    """
     if type(value).__module__ == "numpy" and hasattr(value, "tolist"):
         value = value.tolist()
     match value:
@@ -233,9 +238,9 @@ def _plain(value: Any) -> Any:
         case UUID():
             return str(value)
         case Mapping():
-            return {str(key): _plain(inner) for key, inner in value.items()}
+            return {str(key): plain_value(inner) for key, inner in value.items()}
         case list() | tuple():
-            return [_plain(inner) for inner in value]
+            return [plain_value(inner) for inner in value]
     raise UnusableError(
         f"{type(value).__name__}; expected a string, a number, a date, a boolean, none, "
         "or lists and objects of them"

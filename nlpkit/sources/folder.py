@@ -76,7 +76,7 @@ class FolderSource:
     def read(self, shard: Shard) -> Iterator[Document | BadRow]:
         root = os.path.realpath(self.path)
         for path in shard.spec["paths"]:
-            yield _document(path, os.path.join(self.path, path), root)
+            yield file_document(path, os.path.join(self.path, path), root)
 
     def _paths(self) -> Iterator[str]:
         """Paths in the order of their characters: one sorted folder in memory for each level."""
@@ -165,7 +165,7 @@ class FileSource:
         yield Shard(0, {}, 1)
 
     def read(self, shard: Shard) -> Iterator[Document | BadRow]:
-        yield _document(self.path.name, str(self.path))
+        yield file_document(self.path.name, str(self.path))
 
 
 def _settle(source: FolderSource | FileSource, path: Path, kind: str) -> None:
@@ -175,8 +175,8 @@ def _settle(source: FolderSource | FileSource, path: Path, kind: str) -> None:
     object.__setattr__(source, "name", source.name or f"{kind}:{absolute}")
 
 
-def _document(id: str, path: str, root: str | None = None) -> Document | BadRow:
-    """The document of a file; with a root, of a file that lies below it."""
+def file_document(id: str, path: str, root: str | None = None) -> Document | BadRow:
+    """The document of a file, read as the suffix of its id says; below a root, if one is given."""
     known_id: str | None = None
     try:
         check_characters("the path", id)

@@ -11,6 +11,7 @@ from nlpkit.errors import InputError, InputTypeError, UnknownNameError
 from nlpkit.sources.base import DocumentSource
 from nlpkit.sources.extract import EXTRACTORS, suffix_of
 from nlpkit.sources.folder import FileSource, FolderSource
+from nlpkit.sources.listed import ListedSource
 from nlpkit.sources.recipe import IndexRecipe, index_recipes, load_index_recipe
 from nlpkit.sources.rows import FORMATS
 from nlpkit.sources.sql import SqlSource
@@ -22,6 +23,7 @@ KINDS: dict[str, Callable[[Mapping[str, Any]], DocumentSource]] = {
     "file": FileSource.from_json,
     "table": TableSource.from_json,
     "sql": SqlSource.from_json,
+    "listed": ListedSource.from_json,
 }
 #: The options that a source takes beside its place.
 OPTIONS: dict[Callable[..., DocumentSource], tuple[str, ...]] = {

@@ -232,11 +232,15 @@ class Csv:
     """Comma-separated values under a header; line feeds may stand in quotes.
 
     A record that cannot be read, such as one whose quote is never closed, costs its first line:
-    the lines below it are read as if it were not there.
+    the lines below it are read as if it were not there. ``delimiter`` may be another character
+    than the comma.
     """
 
     has_columns = True
     untyped = True
+
+    def __init__(self, delimiter: str = ",") -> None:
+        self.delimiter = delimiter
 
     def columns(self, path: Path) -> list[str]:
         with _opened(path) as file:
@@ -266,7 +270,7 @@ class Csv:
 
     def _records(self, feed: _Feed) -> Iterator[_Record]:
         csv.field_size_limit(2**31 - 1)
-        reader = csv.reader(feed, strict=True)
+        reader = csv.reader(feed, strict=True, delimiter=self.delimiter)
         while True:
             feed.begin()
             try:

@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import os
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -31,18 +32,53 @@ LOCK_TIMEOUT = 60.0
 _WRITES = "nlpkit_writes"
 
 
+@dataclass(frozen=True, slots=True)
+class Tables:
+    """Tables that are made and brought up to date together.
+
+    ``state`` has one row, whose lock orders the writers: the columns ``one`` and ``generation``,
+    and whatever else ``first`` begins it with. ``name`` and ``remedy`` are for messages: what the
+    tables are, and what to do where they are lost.
+    """
+
+    migrations: Path
+    revision: str
+    state: sa.Table
+    first: Mapping[str, Any]
+    name: str
+    remedy: str
+
+
+INDEX = Tables(
+    migrations=Path(__file__).parent / "migrations",
+    revision=REVISION,
+    state=state,
+    first={"one": 1, "generation": 0, "next_document": 1, "next_chunk": 1},
+    name="an index",
+    remedy="build the index anew",
+)
+
+
 class Database:
     """A database at a SQLAlchemy URL, with its tables made or brought up to date.
 
     ``schema`` is the PostgreSQL schema that holds the tables; SQLite has a file for each index.
-    With ``read_only`` nothing is made, migrated or written.
+    With ``read_only`` nothing is made, migrated or written. ``tables`` are an index's unless told.
 
     Raises:
         StoreError: it cannot be opened, is damaged, or was made by a newer nlpkit.
         MissingExtraError: the URL's driver is not installed.
     """
 
-    def __init__(self, url: str, schema: str | None = None, *, read_only: bool = False) -> None:
+    def __init__(
+        self,
+        url: str,
+        schema: str | None = None,
+        *,
+        read_only: bool = False,
+        tables: Tables = INDEX,
+    ) -> None:
+        self.tables = tables
         try:
             self.url = sa.make_url(url)
         except exc.ArgumentError as error:
@@ -71,7 +107,8 @@ class Database:
     def write(self) -> Iterator[Connection]:
         """All or nothing of what is done inside, alone among writers; counts a generation."""
         with self.step() as connection:
-            connection.execute(sa.update(state).values(generation=state.c.generation + 1))
+            own = self.tables.state
+            connection.execute(sa.update(own).values(generation=own.c.generation + 1))
             yield connection
 
     @contextmanager
@@ -152,7 +189,7 @@ class Database:
                 connection.exec_driver_sql("SELECT one FROM state FOR UPDATE")
 
     def _bring_up_to_date(self) -> None:
-        if self._revision() == REVISION:
+        if self._revision() == self.tables.revision:
             return
         if self.read_only:
             raise StoreError(
@@ -164,13 +201,14 @@ class Database:
                 connection.exec_driver_sql(f'CREATE SCHEMA IF NOT EXISTS "{self.schema}"')
         with self.step() as connection:
             found = self._revision_in(connection)
-            if found is not None and not found <= REVISION:
+            known = self.tables.revision
+            if found is not None and not found <= known:
                 raise StoreError(
                     f"{self.shown} was made by a newer nlpkit (its tables are of revision {found}, "
-                    f"this nlpkit knows {REVISION}); run: pip install -U nlpkit-bert"
+                    f"this nlpkit knows {known}); run: pip install -U nlpkit-bert"
                 )
-            if found != REVISION:
-                _migrate(connection)
+            if found != known:
+                _migrate(connection, self.tables)
 
     def _revision(self) -> str | None:
         with self.engine.connect() as connection, connection.begin():
@@ -193,28 +231,27 @@ class Database:
             yield
         except exc.DBAPIError as error:
             said = str(error.orig)
-            raise StoreError(f"{self.shown}: {said}{_advice(said)}") from error
+            raise StoreError(f"{self.shown}: {said}{_advice(said, self.tables)}") from error
 
 
-def _migrate(connection: Connection) -> None:
+def _migrate(connection: Connection, tables: Tables) -> None:
     from alembic import command
     from alembic.config import Config
 
     config = Config()
-    config.set_main_option("script_location", str(Path(__file__).parent / "migrations"))
+    config.set_main_option("script_location", str(tables.migrations))
     config.set_main_option("path_separator", "os")
     config.attributes["connection"] = connection
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DeprecationWarning)
         command.upgrade(config, "head")
-    if connection.execute(sa.select(state.c.one)).scalar() is None:
-        connection.execute(
-            sa.insert(state).values(one=1, generation=0, next_document=1, next_chunk=1)
-        )
+    if connection.execute(sa.select(tables.state.c.one)).scalar() is None:
+        connection.execute(sa.insert(tables.state).values(**tables.first))
 
 
-def _advice(said: str) -> str:
+def _advice(said: str, tables: Tables) -> str:
     """What to do about a driver's message, where we know it."""
+    damaged = f"the file is damaged: restore it from a backup, or {tables.remedy}"
     advice = {
         "locked": "another process has been writing for long; try again, or see who holds it",
         "readonly": "it may not be written to: check permissions, or open it with read_only=True",
@@ -222,9 +259,9 @@ def _advice(said: str) -> str:
         "read_only=True",
         "disk is full": "free some space; the last good state is kept",
         "disk I/O": "check the disk; the last good state is kept",
-        "malformed": "the file is damaged: restore it from a backup, or build the index anew",
-        "not a database": "the file is damaged: restore it from a backup, or build the index anew",
-        "no such table": "it is not an index of nlpkit's, or damaged: build it anew",
+        "malformed": damaged,
+        "not a database": damaged,
+        "no such table": f"it is not {tables.name} of nlpkit's, or damaged: {tables.remedy}",
     }
     for words, what in advice.items():
         if words in said:

@@ -1,0 +1,1 @@
+"""The steps by which a workspace's tables came to be, run by Alembic."""
