@@ -11,11 +11,11 @@ INSTALL := $(BIN)/python -m pip install -qq --disable-pip-version-check -c const
 REQUIREMENTS := pyproject.toml constraints.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help quickstart test check format env wheel clean
+.PHONY: help quickstart test check format env wheel screenshots clean
 
 help:
 	@sed -n 's/^#   /  /p' Makefile
-	@echo '  make format | env | wheel | clean'
+	@echo '  make format | env | wheel | screenshots | clean'
 
 quickstart: $(VENV)/.core
 	@$(BIN)/nlpkit quickstart
@@ -39,6 +39,9 @@ wheel: env
 	@rm -rf dist
 	@$(BIN)/python -m hatchling build -t wheel
 
+screenshots: env
+	@$(BIN)/python docs/screenshots.py
+
 # The environment stays: it is slow to make again (to do so, remove .venv).
 clean:
 	@rm -rf dist .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache
@@ -52,7 +55,7 @@ $(VENV)/.core: $(REQUIREMENTS) | $(BIN)/pip
 
 $(VENV)/.full: $(REQUIREMENTS) | $(BIN)/pip
 	@echo 'nlpkit: installing what development needs into $(VENV), torch included (once, minutes)'
-	@$(INSTALL) -e '.[dev,files,postgres,train]'
+	@$(INSTALL) -e '.[app,dev,files,postgres,train]'
 	@touch $(VENV)/.core $@
 
 $(BIN)/pip:

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 
-pytest_plugins = ["tiny"]
+pytest_plugins = ["app_script", "browser", "tiny", "workspaces", "indexed"]
 
 settings.register_profile("nlpkit", deadline=None)
 settings.register_profile("nlpkit-ci", deadline=None, derandomize=True, print_blob=True)

@@ -31,7 +31,7 @@ TEXT = "Ada Lovelace lived in London."
 TEXTS = [TEXT, "", "Great phone, poor battery.", "Rovers won the cup in Paris \u2028 \U0001f389"]
 QUESTION = "Who lived in London?"
 COMMANDS = (
-    "ner classify answer embed analyze train evaluate card doctor bundles quickstart".split()  # noqa: SIM905
+    "ner classify answer embed analyze train evaluate card doctor bundles quickstart app".split()  # noqa: SIM905
 )
 PROGRAM = [sys.executable, "-m", "nlpkit.cli"]
 

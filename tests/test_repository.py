@@ -170,3 +170,9 @@ def test_the_wheel_holds_all_of_the_package(wheel_files: set[str]) -> None:
 def test_the_wheel_carries_what_lies_beside_the_package(wheel_files: set[str], folder: str) -> None:
     for file in (ROOT / folder).rglob("*.py"):
         assert f"nlpkit/recipes/{folder}/{file.relative_to(ROOT / folder)}" in wheel_files
+
+
+def test_the_wheel_carries_the_app_with_its_looks(wheel_files: set[str]) -> None:
+    for file in (ROOT / "apps" / "analyst").rglob("*"):
+        if file.is_file() and "__pycache__" not in file.parts:
+            assert f"nlpkit/recipes/{file.relative_to(ROOT)}" in wheel_files

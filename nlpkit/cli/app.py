@@ -13,7 +13,17 @@ from typing import Annotated, Any, TextIO
 import typer
 from typer.main import get_command
 
-from nlpkit.cli import bundles, card, doctor, evaluate, index, quickstart, texts, train
+from nlpkit.cli import (
+    app_command,
+    bundles,
+    card,
+    doctor,
+    evaluate,
+    index,
+    quickstart,
+    texts,
+    train,
+)
 from nlpkit.cli.output import say
 from nlpkit.errors import JobError, NlpkitError, NlpkitWarning, TrainingError
 from nlpkit.version import library_version
@@ -37,6 +47,7 @@ for command in (
     doctor.doctor,
     bundles.bundles,
     quickstart.quickstart,
+    app_command.app,
 ):
     app.command()(command)
 app.add_typer(index.index, name="index")
