@@ -146,6 +146,7 @@ def test_what_was_detected_can_be_changed(workspace: Workspace) -> None:
     app = uploaded("r.csv", data)
     assert "Detected: columns split by comma, Western (Windows)." in said(app)
     assert "choose another encoding" in errors_of(app)
+    assert app.expander[0].proto.expanded
     (encoding,) = [one for one in app.selectbox if one.label == "Encoding of the letters"]
     app = encoding.set_value("mac_roman").run()
     assert app.dataframe[0].value["review"].tolist() == [row["review"] for row in rows]
@@ -411,10 +412,10 @@ def test_a_file_that_others_read_is_kept(workspace: Workspace) -> None:
 @pytest.mark.parametrize(
     ("query", "problem"),
     [
-        ({"batch": 7}, "unknown job 7"),
+        ({"batch": 7}, "there is no batch 7 here; it may have been deleted"),
         ({"batch": "x*y*"}, "'x*y*'; expected a number"),
         ({"batch": "9" * 40}, "expected a number"),
-        ({"upload": 3}, "unknown upload 3"),
+        ({"upload": 3}, "there is no upload 3 here"),
     ],
 )
 def test_an_address_that_leads_nowhere(
@@ -448,8 +449,8 @@ def test_other_peoples_batches_are_not_there(
     app = opened()
     assert app.info[0].value.startswith("No batches yet")
     assert not [one for one in app.selectbox if one.label.startswith("Or a table")]
-    assert f"unknown batch {theirs.number}" in errors_of(opened(batch=theirs.number))
-    assert "unknown upload" in errors_of(opened(upload=theirs.upload_number))
+    assert f"there is no batch {theirs.number} here" in errors_of(opened(batch=theirs.number))
+    assert "there is no upload" in errors_of(opened(upload=theirs.upload_number))
 
 
 def test_a_hostile_table_is_text(workspace: Workspace) -> None:

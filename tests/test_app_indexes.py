@@ -345,6 +345,12 @@ def test_names_of_all_kinds_are_shown_as_text(library: Workspace) -> None:
     assert listed(app) == [r"\<img src\=x onerror\=alert\(1\)\> \*\*b\*\* \:red\[x\] \[a\]\(b\)"]
 
 
+def test_a_long_name_of_a_file_makes_a_name_that_fits(library: Workspace) -> None:
+    app = upload(open_page(), (f"{'long ' * 40}.txt", b"The engine."))
+    click(app, "Build the index")
+    assert [len(entry.name) for entry in library.indexes()] == [99]  # spaces at the end are lost
+
+
 def test_before_there_is_one_the_page_begins_with_making_one(workspace_folder: Path) -> None:
     app = open_app("indexes")
     assert [one.value for one in app.subheader] == ["Make an index"]

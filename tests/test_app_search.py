@@ -319,7 +319,7 @@ def test_nobody_sees_the_indexes_of_others(library: Workspace) -> None:
 
 
 def test_hostile_documents_are_shown_as_text(library: Workspace) -> None:
-    rows = [
+    rows: list[dict[str, Any]] = [
         {
             "id": HOSTILE,
             "text": f"{HOSTILE} engine {HOSTILE}",

@@ -19,7 +19,8 @@ from parts.safe import visible
 from parts.table import figures
 from parts.words import share
 
-#: Colours of series, in this order; classes that mean good or bad have their own.
+#: Colours of series, in this order. Classes that mean good or bad have their own, and so have
+#: labels of entities, as in a marked text (parts/look.py).
 COLOURS = (
     "#3f86d0",
     "#d2691e",
@@ -30,7 +31,15 @@ COLOURS = (
     "#17919b",
     "#7a8f1d",
 )
-KNOWN = {"negative": "#d2691e", "neutral": "#808993", "positive": "#3f86d0"}
+KNOWN = {
+    "negative": "#d2691e",
+    "neutral": "#808993",
+    "positive": "#3f86d0",
+    "per": "#3f86d0",
+    "org": "#d2691e",
+    "loc": "#2f9e77",
+    "misc": "#a768c9",
+}
 REST, OTHERS = "#808993", "all others"
 #: Bars of a chart, at most.
 MOST_BARS = 20
@@ -91,7 +100,7 @@ def over_time(title: str, points: Points, unit: str, *, as_share: bool) -> None:
             x=alt.X("time:O", title=None, scale=alt.Scale(domain=[_time(s, unit) for s in steps])),
             y=alt.Y(
                 "sum(rows):Q",
-                title="Share of rows" if as_share else "Rows",
+                title="Share" if as_share else "Rows",
                 stack="normalize" if as_share else "zero",
                 axis=alt.Axis(
                     format="%" if as_share else ",d", tickCount=5, tickMinStep=0 if as_share else 1

@@ -128,7 +128,7 @@ def _ways(line: Line) -> None:
 def _classes(kit: Pipeline, line: Line, item: Item, said: Said, by: str) -> None:
     text = item.text
     parts = highlight.parts_of(text, ())
-    st.html(highlight.marked_entities(text, (), *parts[_part(len(parts))]))
+    st.html(marking.box(text[slice(*parts[_part(len(parts))])]))
     head = kit.head(said.task).head
     before = line.answers.get(line.at)
     if getattr(head, "multi_label", False):

@@ -19,7 +19,7 @@ from dataclasses import dataclass
 import streamlit as st
 
 from nlpkit.pipeline import Pipeline
-from nlpkit.report.markup import Markup
+from nlpkit.report.markup import Markup, tag
 from nlpkit.text import words_of
 from parts.look import label_colour
 from parts.safe import Html, plain, visible
@@ -127,6 +127,15 @@ def told(text: str, marks: Sequence[Mark]) -> str:
     """The entities in words."""
     named = [f"{one_line(text[mark.start : mark.end])} ({visible(mark.label)})" for mark in marks]
     return ", ".join(named)
+
+
+def box(text: str) -> Html:
+    """A text as it is, in a box that scrolls, by the keyboard too."""
+    return Html(
+        tag(
+            "div", visible(text), class_="nk-text", role="region", tabindex=0, aria_label="The text"
+        )
+    )
 
 
 def one_line(text: str) -> str:

@@ -13,7 +13,7 @@ from nlpkit.heads import TokenHead
 from nlpkit.types import Entity
 from nlpkit.workspace import MIN_TEXTS, Comparison, State, Status, Training, ensure_worker
 from nlpkit.workspace.trainings import ACCEPTED
-from parts import errors, highlight, jobs
+from parts import errors, highlight, jobs, marking
 from parts.charts import COLOURS
 from parts.safe import plain, visible
 from parts.table import figures, pager
@@ -189,7 +189,7 @@ def _one(compared: Comparison, kind: str) -> None:
     with st.container(border=True, gap="small"):
         answers = {"Right": compared.right, "Old": compared.before, "New": compared.after}
         if kind != TokenHead.kind:
-            st.html(highlight.marked_entities(compared.text, (), 0, len(compared.text)))
+            st.html(marking.box(compared.text))
         columns = st.columns(3)
         for column, (name, value) in zip(columns, answers.items(), strict=True):
             is_right = value == compared.right

@@ -6,15 +6,16 @@ is about to be read) or ``?batch=3`` (one that is read, or being read).
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import TypeVar
 
 import streamlit as st
 
-from nlpkit.errors import InputError, UnknownNameError
+from nlpkit.errors import InputError, NlpkitError, UnknownNameError
 from nlpkit.heads import SequenceHead, TokenHead
 from nlpkit.workspace import (
     DELIMITERS,
@@ -59,6 +60,9 @@ EVERY = 2.0
 SAID, ALL_LISTED = "batch-said", "batch-all"
 
 
+Found = TypeVar("Found")
+
+
 def page() -> None:
     st.title("Batch")
     asked = [name for name in ("batch", "upload") if name in st.query_params]
@@ -68,9 +72,9 @@ def page() -> None:
         if SAID in st.session_state:
             st.success(plain(st.session_state.pop(SAID)), icon=":material/check:")
         if "batch" in asked:
-            show_batch(workspace().batch(number_of("batch"), owner()))
+            show_batch(found("batch", workspace().batch))
         elif "upload" in asked:
-            set_up(workspace().upload(number_of("upload"), owner()))
+            set_up(found("upload", workspace().upload))
         else:
             begin()
 
@@ -80,12 +84,15 @@ def go(**where: int) -> None:
     st.query_params.from_dict({name: str(number) for name, number in where.items()})
 
 
-def number_of(name: str) -> int:
-    """The number in the address."""
+def found(name: str, look_up: Callable[[int, str], Found]) -> Found:
+    """What the address asks for by its number."""
     text = st.query_params[name]
     if not text.isdecimal() or len(text) > 15:
         raise InputError(f"the address asks for the {name} {text!r:.40}; expected a number")
-    return int(text)
+    try:
+        return look_up(int(text), owner())
+    except UnknownNameError:
+        raise InputError(f"there is no {name} {text} here; it may have been deleted") from None
 
 
 # -- the beginning: a table, or a batch of before --------------------------------------------------
@@ -139,15 +146,15 @@ def take_upload() -> None:
 def show_list(batches: Sequence[Batch], was_going: bool) -> None:
     with errors.shown():
         try:
-            found = {batch.number: batch.status() for batch in batches}
+            states = {batch.number: batch.status() for batch in batches}
         except UnknownNameError:  # one was deleted, perhaps on another page
             st.rerun()
-        if any(status.state in jobs.GOING for status in found.values()) != was_going:
+        if any(status.state in jobs.GOING for status in states.values()) != was_going:
             st.rerun()
         if was_going:
             ensure_worker(workspace())
         for batch in batches:
-            status = found[batch.number]
+            status = states[batch.number]
             with st.container(horizontal=True, vertical_alignment="center"):
                 label = f"Batch {batch.number}: {plain(batch.name)}"
                 if st.button(label, f"open-{batch.number}", icon=jobs.ICONS[status.state]):
@@ -199,7 +206,7 @@ def ask_for_reading(upload: Upload, guessed: Reading) -> Reading:
         return guessed
     found = f"columns split by {DELIMITERS[guessed.delimiter]}, {ENCODINGS[guessed.encoding]}"
     st.text(f"{kind}, {size(upload.n_bytes)}. Detected: {found}.")
-    with st.expander("Read it another way"):
+    with st.expander("Read it another way", expanded=not can_be_read(upload, guessed)):
         st.text("Change this where the columns or the letters below look wrong.")
         left, right = st.columns(2)
         delimiter = left.selectbox(
@@ -215,6 +222,14 @@ def ask_for_reading(upload: Upload, guessed: Reading) -> Reading:
             format_func=ENCODINGS.__getitem__,
         )
     return replace(guessed, delimiter=delimiter, encoding=encoding)
+
+
+def can_be_read(upload: Upload, reading: Reading) -> bool:
+    try:
+        previewed(upload.sha256, reading, upload)
+    except NlpkitError:
+        return False
+    return True
 
 
 def show_preview(seen: Preview) -> None:

@@ -267,7 +267,7 @@ def set_up(uploads: Sequence[Upload], entry: IndexEntry | None) -> None:
     with st.form("indexes-new"):
         if entry is None:
             proposed = stem(uploads[0].name) if len(uploads) == 1 else "Documents"
-            name = st.text_input("Name", proposed, max_chars=LONGEST_NAME)
+            name = st.text_input("Name", proposed[:LONGEST_NAME], max_chars=LONGEST_NAME)
             asked = st.form_submit_button("Build the index", type="primary")
         else:
             prune = st.checkbox(
