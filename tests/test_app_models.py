@@ -120,6 +120,12 @@ def press(app: AppTest, label: str) -> AppTest:
     return next(button for button in app.button if button.label == label).click().run()
 
 
+def take(app: AppTest, folder: Path) -> AppTest:
+    """Name a folder on the page."""
+    app.text_input[0].set_value(str(folder))
+    return press(app, "Look there")
+
+
 # -- what is in use --------------------------------------------------------------------------------
 
 
@@ -169,9 +175,11 @@ def test_another_bundle_is_used_after_one_click(workspace_folder: Path) -> None:
     assert "World, Sports, Business" in shown(app)
 
 
-def test_packs_are_switched_on_and_off(workspace_folder: Path, kit: Pipeline) -> None:
-    pack = a_pack(workspace_folder / "packs" / "mood", kit.backbone_sha256)
-    app = open_app("models")
+def test_packs_are_switched_on_and_off(
+    workspace_folder: Path, tmp_path: Path, kit: Pipeline
+) -> None:
+    pack = a_pack(tmp_path / "mood", kit.backbone_sha256)
+    app = take(open_app("models"), pack)
     [toggle] = app.toggle
     assert toggle.label == "mood \\(sentiment\\)"
     assert not toggle.value
@@ -181,6 +189,7 @@ def test_packs_are_switched_on_and_off(workspace_folder: Path, kit: Pipeline) ->
         assert workspace.model().packs == (pack,)
         assert workspace.model().load().classify("a bad town")[0].name == "positive"
     assert "pack mood" in shown(app)
+    app = open_app("models")
     app.toggle[0].set_value(False).run()
     press(app, "Use this model")
     with open_workspace(workspace_folder) as workspace:
@@ -188,47 +197,46 @@ def test_packs_are_switched_on_and_off(workspace_folder: Path, kit: Pipeline) ->
 
 
 def test_of_two_packs_for_a_task_the_page_says_which_is_used(
-    workspace_folder: Path, kit: Pipeline
+    workspace_folder: Path, tmp_path: Path, kit: Pipeline
 ) -> None:
-    for name in ("first", "second"):
-        a_pack(workspace_folder / "packs" / name, kit.backbone_sha256, name)
     app = open_app("models")
+    for name in ("first", "second"):
+        take(app, a_pack(tmp_path / name, kit.backbone_sha256, name))
     for toggle in app.toggle:
         toggle.set_value(True)
     app.run()
     assert app.warning[0].value == "first and second all answer sentiment\\: second will be used\\."
 
 
-def test_packs_that_do_not_fit_are_named(workspace_folder: Path) -> None:
-    a_pack(workspace_folder / "packs" / "foreign", "0" * 64, "foreign")
-    (workspace_folder / "packs" / "broken").mkdir()
-    (workspace_folder / "packs" / "broken" / "pack.json").write_text("{}", encoding="utf-8")
-    app = open_app("models")
+def test_packs_that_do_not_fit_are_named(workspace_folder: Path, tmp_path: Path) -> None:
+    app = take(open_app("models"), a_pack(tmp_path / "foreign", "0" * 64, "foreign"))
     assert "The pack foreign is for tiny-1: it does not fit." in said(app)
-    assert "broken: " in said(app)
     assert not app.toggle
 
 
-def test_a_folder_is_taken(workspace_folder: Path, folder: Path) -> None:
+def test_a_pack_that_is_gone_can_be_left_out(
+    workspace_folder: Path, tmp_path: Path, tiny_folder: Path, kit: Pipeline
+) -> None:
+    pack = a_pack(tmp_path / "mood", kit.backbone_sha256)
+    with open_workspace(workspace_folder) as workspace:
+        workspace.set_model(tiny_folder, [pack])
+    shutil.rmtree(pack)
     app = open_app("models")
-    app.text_input[0].set_value(str(folder))
-    press(app, "Look there")
+    assert "mood" in app.error[0].value
+    assert "mood: " in said(app)
+    press(app, "Use this model")
+    with open_workspace(workspace_folder) as workspace:
+        assert workspace.model().packs == ()
+    assert not open_app("models").error
+
+
+def test_a_folder_is_taken(workspace_folder: Path, folder: Path) -> None:
+    app = take(open_app("models"), folder)
     assert not app.error
     assert app.selectbox(key="models-bundle").value == str(folder)
     press(app, "Use this model")
     with open_workspace(workspace_folder) as workspace:
         assert workspace.model().bundle == str(folder)
-
-
-def test_a_pack_of_a_folder_is_taken(workspace_folder: Path, tmp_path: Path, kit: Pipeline) -> None:
-    pack = a_pack(tmp_path / "elsewhere", kit.backbone_sha256)
-    app = open_app("models")
-    app.text_input[0].set_value(str(pack))
-    press(app, "Look there")
-    app.toggle[0].set_value(True).run()
-    press(app, "Use this model")
-    with open_workspace(workspace_folder) as workspace:
-        assert workspace.model().packs == (pack,)
 
 
 @pytest.mark.parametrize(
@@ -326,9 +334,11 @@ def test_a_damaged_card_is_told(workspace_folder: Path, folder: Path) -> None:
     assert "expected a card" in app.error[0].value
 
 
-def test_a_pack_is_shown_with_its_scores(workspace_folder: Path, kit: Pipeline) -> None:
-    pack = a_pack(workspace_folder / "packs" / "mood", kit.backbone_sha256)
-    app = open_app("models")
+def test_a_pack_is_shown_with_its_scores(
+    workspace_folder: Path, tmp_path: Path, kit: Pipeline
+) -> None:
+    pack = a_pack(tmp_path / "mood", kit.backbone_sha256)
+    app = take(open_app("models"), pack)
     app.selectbox(key="models-card").set_value(pack).run()
     assert "negative, neutral, positive" in shown(app)
     assert "0.75" in shown(app)

@@ -35,16 +35,14 @@ DOUBLE_CLICK = 0.25
 
 # What the session keeps: which text is drafted, its entities, and what went wrong on a click.
 DRAFT, MARKS, FAILED = "label-draft", "label-marks", "label-failed"
-WORDS, CLASSES, KEYS = "label-words", "label-classes", "label-keys"
+SPANS, WORDS, CLASSES, KEYS = "label-spans", "label-words", "label-classes", "label-keys"
 
 # The buttons stay in sight below a text that is longer than the screen; the primary colour is too
 # dark for letters on the dark theme.
 STYLE = """
 <style>
-.st-key-label-bar {
-  position: sticky; bottom: 0; z-index: 2; padding: .5rem 0;
-  background: light-dark(#ffffff, #14171b);
-}
+:has(> .st-key-label-bar) { position: sticky; bottom: 0; z-index: 2; }
+.st-key-label-bar { padding: .5rem 0; background: light-dark(#ffffff, #14171b); }
 .stButtonGroup button:is([aria-checked="true"], [aria-pressed="true"]) {
   color: light-dark(#1f5fa8, #8dbdf0) !important;
 }
@@ -182,7 +180,7 @@ def _several(labels: Sequence[str], line: Line, said: Said, by: str) -> None:
     scores = {label.name: label.score for label in said.labels}
     if _is_new(line, said):
         st.session_state[CLASSES] = list(line.answers.get(line.at, said.value))
-    chosen = st.pills(
+    st.pills(
         "Which classes are right? Any number of them, or none",
         list(labels),
         selection_mode="multi",
@@ -190,8 +188,7 @@ def _several(labels: Sequence[str], line: Line, said: Said, by: str) -> None:
         key=CLASSES,
     )
     with st.container(key="label-bar", horizontal=True):
-        value = [name for name in labels if name in chosen]
-        _save_button(line, said, value, by)
+        _save_button(line, said, by, lambda: [x for x in labels if x in st.session_state[CLASSES]])
         _ways(line)
 
 
@@ -206,6 +203,7 @@ def _entities(kit: Pipeline, line: Line, item: Item, said: Said, by: str) -> Non
         value = line.answers.get(line.at, said.value)
         st.session_state[MARKS] = [Mark(**one) for one in value]
         st.session_state[WORDS] = []
+    st.session_state[SPANS] = words
     marks: list[Mark] = st.session_state[MARKS]
     parts = marking.parts_of(text, words)
     span = marking.pick(text, words, parts[_part(len(parts))], marks, WORDS)
@@ -219,21 +217,19 @@ def _entities(kit: Pipeline, line: Line, item: Item, said: Said, by: str) -> Non
                 st.button(
                     plain(label),
                     key=f"label-mark-{number}",
-                    disabled=span is None,
                     shortcut=_key(number),
                     on_click=_mark,
-                    args=(span, label),
+                    args=(label,),
                 )
             st.button(
                 "No entity",
                 key="label-mark-none",
                 icon=":material/close:",
-                disabled=span is None,
                 shortcut=_key(0),
                 on_click=_mark,
-                args=(span, ""),
+                args=("",),
             )
-            _save_button(line, said, [asdict(mark) for mark in marks], by)
+            _save_button(line, said, by, lambda: list(map(asdict, st.session_state[MARKS])))
             _ways(line)
     if marks:
         st.text(f"{counted(len(marks), 'entity', 'entities')}: {marking.told(text, marks)}")
@@ -241,9 +237,12 @@ def _entities(kit: Pipeline, line: Line, item: Item, said: Said, by: str) -> Non
         st.text("No entities in this text.")
 
 
-def _mark(span: marking.Span | None, label: str) -> None:
+def _mark(label: str) -> None:
+    """Make an entity of what is picked by now, which may be more than the page shows yet."""
+    marks: list[Mark] = st.session_state[MARKS]
+    span = marking.chosen(st.session_state[SPANS], marks, st.session_state[WORDS])
     if span is not None:
-        st.session_state[MARKS] = marking.marked(st.session_state[MARKS], span, label)
+        st.session_state[MARKS] = marking.marked(marks, span, label)
         st.session_state[WORDS] = []
 
 
@@ -295,13 +294,17 @@ def _part(n_parts: int) -> int:
     return int(number) - 1
 
 
-def _save_button(line: Line, said: Said, value: Any, by: str) -> None:
+def _save_button(line: Line, said: Said, by: str, value: Callable[[], Any]) -> None:
+    """``value`` is asked on the click: a key may come before the page shows what it saves."""
+
+    def save() -> None:
+        _save(line, said, value(), by)
+
     st.button(
         "Save and next",
         type="primary",
         shortcut="S" if st.session_state.get(KEYS, True) else None,
-        on_click=_trying(_save),
-        args=(line, said, value, by),
+        on_click=_trying(save),
     )
 
 

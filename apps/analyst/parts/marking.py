@@ -185,16 +185,17 @@ def styles(
         colour = label_colour(mark.label)
         lines += _rule(
             [places[i] for i in own],
-            f"background: {colour}; color: #1b1f24; margin-inline-start: 0; padding-inline: .2rem",
+            f"background: {colour}; color: #1b1f24; margin-inline-start: 0",
         )
         lines += _rule(
             [places[own[0]]],
-            "margin-inline-start: .15rem; border-start-start-radius: .35rem;"
-            "border-end-start-radius: .35rem",
+            "margin-inline-start: .15rem; padding-inline-start: .2rem;"
+            "border-start-start-radius: .35rem; border-end-start-radius: .35rem",
         )
         lines += _rule(
             [places[own[-1]]],
-            "border-start-end-radius: .35rem; border-end-end-radius: .35rem",
+            "padding-inline-end: .2rem; border-start-end-radius: .35rem;"
+            "border-end-end-radius: .35rem",
         )
         label = f'content: "{_css_text(visible(mark.label))}"; font-size: .7em; font-weight: 700;'
         lines += _rule([places[own[-1]] + "::after"], label + "margin-inline-start: .35em")
