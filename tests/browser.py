@@ -25,6 +25,7 @@ from playwright.sync_api import (
     BrowserContext,
     Page,
     Playwright,
+    TimeoutError,
     expect,
     sync_playwright,
 )
@@ -151,6 +152,20 @@ def new_context(
     )
     context.set_default_timeout(PATIENCE)
     return context
+
+
+def choose(page: Page, box: str, option: str) -> None:
+    """Choose an option of a list; a list that a redraw of the page closes is opened again."""
+    for left in reversed(range(5)):
+        page.get_by_role("combobox", name=box).fill(option)
+        try:
+            page.get_by_role("option", name=option).click(timeout=PATIENCE / 10)
+            break
+        except TimeoutError:
+            if not left:
+                raise
+            page.keyboard.press("Escape")
+    page.keyboard.press("Escape")
 
 
 def problems(page: Page) -> list[str]:

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from browser import DESKTOP, PHONE, App, Scheme, launch, new_context, problems, running_app
+from browser import DESKTOP, PHONE, App, Scheme, choose, launch, new_context, problems, running_app
 from playwright.sync_api import Browser, Dialog, Locator, Page, Playwright, expect
 from workspaces import as_csv, reviews
 
@@ -147,9 +147,7 @@ def test_two_thousand_rows_from_the_upload_to_the_files(
     n_great = sum("great" in row["review"] for row in lines)
     expect(page.get_by_text(f"{n_great:,} of 2,000 rows pass the filters")).to_be_visible()
     settle(page)
-    page.get_by_role("combobox", name="Sentiment").fill(label)
-    page.get_by_role("option", name=label).click()
-    page.keyboard.press("Escape")
+    choose(page, "Sentiment", label)
     chosen = [r for r in lines if r["sentiment"] == label and "great" in r["review"]]
     assert 0 < len(chosen) < N_ROWS
     expect(page.get_by_text(f"{len(chosen):,} of 2,000 rows pass the filters")).to_be_visible()

@@ -11,7 +11,7 @@ from typing import Any
 from urllib.parse import quote
 
 import pytest
-from browser import DESKTOP, PHONE, App, Scheme, new_context, problems
+from browser import DESKTOP, PHONE, App, Scheme, choose, new_context, problems
 from indexed import TEXTS
 from playwright.sync_api import Browser, Page, expect
 from test_browser_analyse import HOSTILE, nothing_runs
@@ -172,14 +172,10 @@ def test_filters_are_chosen_and_shared(page: Page, app: App, museum: str) -> Non
     open_search(page, app, f"index={museum}&q=engines")
     expect(page.locator("article")).to_have_count(7)
     page.get_by_text("Filters", exact=True).click()
-    page.wait_for_timeout(500)  # a list closes where its box still moves
-    page.get_by_role("combobox", name="Filter by").click()
-    page.get_by_role("option", name="title").click()
-    page.keyboard.press("Escape")
+    choose(page, "Filter by", "title")
     expect(page.get_by_role("combobox", name="title is")).to_be_visible()
     settled(page)
-    page.get_by_role("combobox", name="title is").click()
-    page.get_by_role("option", name="The cafe").click()
+    choose(page, "title is", "The cafe")
     expect(page.locator("article")).to_have_count(1)
     expect_hits(page, ["cafe.html"])
     assert "filter=title" in page.url

@@ -31,7 +31,10 @@ STYLE = """
 .nk-heat th, .nk-heat td { padding: .3rem .6rem; border: 0; text-align: right; }
 .nk-heat tbody th { text-align: left; font-weight: 400; white-space: nowrap; }
 .nk-heat td { background: color-mix(in srgb, #4a8fd6 calc(var(--share) * 45%), transparent); }
-.nk-words th, .nk-words td { text-align: left !important; vertical-align: top; }
+.nk-words th, .nk-words td {
+  text-align: left !important; vertical-align: top; overflow-wrap: normal;
+}
+.nk-scroll { max-height: none; }
 .nk-heat td.right { outline: 1px solid currentColor; outline-offset: -1px; }
 </style>
 """
