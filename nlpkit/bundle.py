@@ -6,7 +6,8 @@ A bundle runs alone::
     tokenizer.json        the vocabulary
     weights.safetensors   the backbone, once for all engines (nlpkit.weights)
     heads.safetensors     "<head>/<parameter>", float32
-    model.onnx            the CPU engine's graph, without weights
+    model.onnx            the fp32 CPU engine's graph, without weights
+    activations.safetensors   only where int8 was fitted: its grids (nlpkit.engines.openvino)
 
 A pack plugs heads into one named and versioned backbone and refuses any other::
 
@@ -40,6 +41,7 @@ from nlpkit.weights import branches_of
 
 FORMAT = 1
 FOLDER = Path(__file__).parent / "bundles"
+ACTIVATIONS = "activations.safetensors"
 
 Arrays = Mapping[str, NDArray[Any]]
 
@@ -77,6 +79,7 @@ class Bundle:
     weights: Arrays
     heads: dict[str, PluggedHead]
     graph: bytes
+    activations: Arrays | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,6 +92,19 @@ class Pack:
     backbone_sha256: str
     heads: dict[str, PluggedHead]
     adapter: Arrays | None = None
+
+    def require_backbone(self, name: str, sha256: str) -> None:
+        """Refuse a backbone that this pack was not trained for.
+
+        Raises:
+            BundleError: the hashes of the weights differ.
+        """
+        if self.backbone_sha256 != sha256:
+            raise BundleError(
+                f"{self.path} was trained for backbone {self.backbone} "
+                f"({self.backbone_sha256[:12]}…), not for {name} ({sha256[:12]}…): "
+                f"load {self.backbone}, or train the pack again"
+            )
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,6 +172,7 @@ def read_bundle(name_or_path: str | Path) -> Bundle:
         weights=weights,
         heads=heads,
         graph=content["model.onnx"],
+        activations=_optional(path, content, ACTIVATIONS),
     )
 
 
@@ -193,6 +210,7 @@ def write_bundle(
     weights: Arrays,
     heads: Mapping[str, PluggedHead],
     graph: bytes,
+    activations: Arrays | None = None,
     extra: Mapping[str, str] | None = None,
     overwrite: bool = False,
 ) -> Path:
@@ -203,6 +221,8 @@ def write_bundle(
         "heads.safetensors": _packed(_named(heads)),
         "model.onnx": graph,
     }
+    if activations:
+        content[ACTIVATIONS] = _packed(activations)
     record = {
         "format": FORMAT,
         "name": manifest.name,
@@ -231,14 +251,13 @@ def read_pack(path: str | Path, width: int) -> Pack:
             "get it again"
         )
     parameters = _tensors(path / "heads.safetensors", content["heads.safetensors"])
-    adapter = content.get("adapter.safetensors")
     return Pack(
         path=path,
         name=manifest.name,
         backbone=manifest.backbone,
         backbone_sha256=manifest.backbone_sha256,
         heads=_plug(path / "pack.json", manifest.heads, parameters, width),
-        adapter=None if adapter is None else _tensors(path / "adapter.safetensors", adapter),
+        adapter=_optional(path, content, "adapter.safetensors"),
     )
 
 
@@ -348,6 +367,10 @@ def _tensors(file: Path, content: bytes) -> dict[str, NDArray[Any]]:
         raise BundleError(f"{file} is not a safetensors file: {error}") from None
 
 
+def _optional(path: Path, content: Mapping[str, bytes], name: str) -> Arrays | None:
+    return _tensors(path / name, content[name]) if name in content else None
+
+
 def _plug(
     file: Path, heads: Mapping[str, Mapping[str, Any]], parameters: Arrays, width: int
 ) -> dict[str, PluggedHead]:
@@ -403,18 +426,31 @@ def _write(
     extra: Mapping[str, str],
     overwrite: bool,
 ) -> Path:
-    if path.exists() and not overwrite:
-        raise OutputExistsError.of(path)
     record["files"] = {name: hashlib.sha256(data).hexdigest() for name, data in content.items()}
     record["sha256"] = _own_hash(record)
+    files = {**content, **{name: text.encode() for name, text in extra.items()}}
+    files[manifest] = (json.dumps(record, indent=2) + "\n").encode()
+    return write_folder(path, files, overwrite)
+
+
+def write_folder(path: Path, files: Mapping[str, bytes], overwrite: bool = False) -> Path:
+    """Write a folder of files (names may have folders of their own), complete or not at all.
+
+    Raises:
+        OutputExistsError: the path exists and ``overwrite`` is not set.
+    """
+    if path.exists() and not overwrite:
+        raise OutputExistsError.of(path)
     draft = path.with_name(path.name + ".draft")
     shutil.rmtree(draft, ignore_errors=True)
-    draft.mkdir(parents=True)
-    for name, data in content.items():
-        (draft / name).write_bytes(data)
-    for name, text in extra.items():
-        (draft / name).write_text(text, encoding="utf-8")
-    (draft / manifest).write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
+    try:
+        for name, data in files.items():
+            file = draft / name
+            file.parent.mkdir(parents=True, exist_ok=True)
+            file.write_bytes(data)
+    except BaseException:  # a full disk, Ctrl-C
+        shutil.rmtree(draft, ignore_errors=True)
+        raise
     if path.exists():
         old = path.with_name(path.name + ".old")
         shutil.rmtree(old, ignore_errors=True)

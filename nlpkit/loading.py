@@ -5,13 +5,14 @@ from __future__ import annotations
 import re
 import threading
 from collections.abc import Mapping
+from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 from numpy.typing import NDArray
 
-from nlpkit.bundle import Bundle, bundles, read_bundle
+from nlpkit.bundle import ACTIVATIONS, Bundle, Manifest, bundles, read_bundle, read_manifest
 from nlpkit.engines import Choice, Engine, choose
 from nlpkit.errors import InputTypeError, MissingExtraError, UnknownNameError
 from nlpkit.pipeline import Pipeline, WindowSizes
@@ -43,10 +44,11 @@ def load(name: str | Path = DEFAULT, device: str = "auto", precision: str = "aut
     """
     if not isinstance(name, str | Path):
         raise InputTypeError.of("name", name, "a bundle's name, a path or a hub id")
-    choice = choose(device, precision)
     path = bundles().get(str(name), Path(name))
     if (path / "bundle.json").is_file():
+        choice = choose(device, precision, offered_by(read_manifest(path)[0]))
         return _from_bundle(read_bundle(path), choice)
+    choice = choose(device, precision, ())
     is_checkpoint = (path / "config.json").is_file()
     if is_checkpoint or (not path.exists() and re.fullmatch(r"[\w.-]+/[\w.-]+", str(name))):
         return _from_checkpoint(str(name), choice)
@@ -57,15 +59,22 @@ def load(name: str | Path = DEFAULT, device: str = "auto", precision: str = "aut
     )
 
 
+def offered_by(manifest: Manifest) -> tuple[str, ...]:
+    """The precisions that a bundle has on the CPU."""
+    return ("fp32", "bf16", "int8") if ACTIVATIONS in manifest.files else ("fp32", "bf16")
+
+
 def _from_bundle(bundle: Bundle, choice: Choice) -> Pipeline:
     manifest, path = bundle.manifest, bundle.path
 
     def adapted(adapter: Mapping[str, NDArray[Any]]) -> Engine:
         from nlpkit.weights import merge_adapter
 
-        # Read again: the plain weights are not kept beside the engine's own.
+        # Read again: the plain weights are not kept beside the engine's own. An adapter changes
+        # what the backbone's products read, so the grids of int8 are no longer theirs.
         again = read_bundle(path)
-        return _engine(again, merge_adapter(again.weights, adapter), choice)
+        other = replace(choice, precision="bf16") if choice.precision == "int8" else choice
+        return _engine(again, merge_adapter(again.weights, adapter), other)
 
     return Pipeline(
         bundle.encoder,
@@ -86,6 +95,11 @@ def _engine(bundle: Bundle, weights: Mapping[str, NDArray[Any]], choice: Choice)
         from nlpkit.engines.onnx import OnnxEngine
 
         return OnnxEngine(bundle.graph, weights, bundle.manifest.config)
+    if choice.engine == "openvino":
+        from nlpkit.engines.openvino import OpenVinoEngine
+
+        config, activations = bundle.manifest.config, bundle.activations
+        return OpenVinoEngine(weights, config, choice.precision, activations)
     _require_torch()
     from nlpkit.engines.torch import TorchEngine
     from nlpkit.weights import dequantise

@@ -26,7 +26,18 @@ from nlpkit.errors import (
 )
 from nlpkit.heads import Head, PoolingHead, Reading, SequenceHead, SpanHead, TokenHead
 from nlpkit.heads.base import Floats, softmax
-from nlpkit.text import Encoded, Ints, Row, TextEncoder, Window, batches, pad, windows
+from nlpkit.text import (
+    Batch,
+    Encoded,
+    Ints,
+    Row,
+    TextEncoder,
+    Window,
+    batches,
+    pad,
+    rounded,
+    windows,
+)
 from nlpkit.types import Analysis, Answer, Entity, Label, Results, WordWeight
 
 T = TypeVar("T")
@@ -50,7 +61,7 @@ class WindowSizes:
     """Tokens of a row with its special tokens, and of the overlap, for texts and for pairs."""
 
     size: int = 256
-    overlap: int = 64
+    overlap: int = 32
     pair_size: int = 320
     pair_overlap: int = 96
 
@@ -252,12 +263,7 @@ class Pipeline:
         from nlpkit.bundle import read_pack
 
         pack = read_pack(path, self.engine.width)
-        if pack.backbone_sha256 != self.backbone_sha256:
-            raise BundleError(
-                f"{pack.path} was trained for backbone {pack.backbone} "
-                f"({pack.backbone_sha256[:12]}…), this pipeline runs {self.name} "
-                f"({self.backbone_sha256[:12]}…): load {pack.backbone}, or train the pack again"
-            )
+        pack.require_backbone(self.name, self.backbone_sha256)
         engine = None
         if pack.adapter is not None:
             if self._adapted is None:
@@ -343,7 +349,7 @@ class Pipeline:
             rows = [self.encoder.row(*part) for part in parts]
             logits = np.empty((len(rows), len(head.labels)), dtype=np.float32)
             for indices in batches([len(row) for row in rows], self.token_budget):
-                batch = pad([rows[i] for i in indices], self.encoder.pad_id)
+                batch = self._batch([rows[i] for i in indices])
                 logits[indices] = engine.run(batch, group)[name]
             return logits, np.array([row.owned.sum() for row in rows])
 
@@ -460,7 +466,7 @@ class Pipeline:
         lengths = [window.last - window.first + beside[i] for i, window in rows]
         for indices in batches(lengths, self.token_budget):
             made = [make_row(*rows[i]) for i in indices]
-            batch = pad(made, self.encoder.pad_id)
+            batch = self._batch(made)
             for engine, group in passes:
                 found = engine.run(batch, group)
                 for at, (i, row) in enumerate(zip(indices, made, strict=True)):
@@ -474,6 +480,11 @@ class Pipeline:
             reading = Reading(text, one, cut, offsets[part_], n_owned[part_], self.engine.width)
             yield reading, {name: [row[name] for row in logits[part_]] for name in heads}
             first += len(cut)
+
+    def _batch(self, rows: Sequence[Row]) -> Batch:
+        longest = max(len(row) for row in rows)
+        length = max(longest, min(rounded(longest), self.encoder.max_length))
+        return pad(rows, self.encoder.pad_id, length)
 
     def _passes(
         self, names: Sequence[str]
@@ -495,6 +506,11 @@ class Pipeline:
 def precision_of(storage: str, arithmetic: str) -> str:
     """How a model's numbers are kept, in words: ``fp32``, or ``int8 weights, fp32``."""
     return arithmetic if storage == "float32" else f"{storage} weights, {arithmetic}"
+
+
+def arithmetic_of(precision: str | None) -> str:
+    """What ``load`` takes for a model's precision in words; ``auto`` where it is not known."""
+    return "auto" if precision is None else precision.rpartition(", ")[2]
 
 
 # -- shapes of input and output ------------------------------------------------------------------

@@ -26,6 +26,8 @@ Bools = NDArray[np.bool_]
 #: The shapes a word can have, by number.
 SHAPES = ("lower", "Capitalised", "UPPER", "C", "miXed3", "123", "?!")
 N_SHAPES = len(SHAPES)
+#: Shapes of batches are multiples of this; see batches.
+ROUND = 8
 #: Texts are tokenised in pieces of about this many characters, to bound memory.
 PIECE = 50_000
 
@@ -166,9 +168,10 @@ class TextEncoder:
         """The row for one window of a single text: prefix, tokens, suffix."""
         part = slice(window.first, window.last)
         ids = np.concatenate([self.prefix, encoded.ids[part], self.suffix])
-        shapes = np.pad(encoded.shapes[part], (len(self.prefix), len(self.suffix)))
-        owned = np.ones(len(ids), dtype=bool)
         offset = len(self.prefix)
+        shapes = np.zeros(len(ids), dtype=np.int64)
+        shapes[offset : len(ids) - len(self.suffix)] = encoded.shapes[part]
+        owned = np.ones(len(ids), dtype=bool)
         owned[offset : offset + window.owned_first - window.first] = False
         owned[offset + window.owned_last - window.first : len(ids) - len(self.suffix)] = False
         return Row(ids, self._types(shapes, 0), shapes, owned, offset)
@@ -179,8 +182,9 @@ class TextEncoder:
         head = np.concatenate([self.prefix, question.ids, self.middle])
         ids = np.concatenate([head, context.ids[part], self.suffix])
         offset = len(head)
-        head_shapes = np.pad(question.shapes, (len(self.prefix), len(self.middle)))
-        tail_shapes = np.pad(context.shapes[part], (0, len(self.suffix)))
+        head_shapes, tail_shapes = np.zeros(offset, np.int64), np.zeros(len(ids) - offset, np.int64)
+        head_shapes[len(self.prefix) : offset - len(self.middle)] = question.shapes
+        tail_shapes[: len(tail_shapes) - len(self.suffix)] = context.shapes[part]
         types = np.concatenate([self._types(head_shapes, 0), self._types(tail_shapes, 1)])
         owned = np.zeros(len(ids), dtype=bool)
         owned[
@@ -250,23 +254,30 @@ def windows(n_tokens: int, size: int, overlap: int) -> list[Window]:
 def batches(lengths: Sequence[int], token_budget: int) -> list[list[int]]:
     """Group rows of like length so that rows times the longest stays within ``token_budget``.
 
-    Returns lists of indices into ``lengths``, longest rows first; a row above the budget
-    stands alone.
+    The longest counts as :func:`rounded`, and above ROUND rows their number is a multiple of it:
+    engines prepare for each shape that they meet, so it is well that these are few. Returns lists
+    of indices into ``lengths``, longest rows first; a row above the budget stands alone.
     """
+    order = sorted(range(len(lengths)), key=lambda i: -lengths[i])
     groups: list[list[int]] = []
-    longest = 0
-    for index in sorted(range(len(lengths)), key=lambda i: -lengths[i]):
-        if groups and (len(groups[-1]) + 1) * longest <= token_budget:
-            groups[-1].append(index)
-        else:
-            groups.append([index])
-            longest = lengths[index]
+    first = 0
+    while first < len(order):
+        most = max(1, token_budget // rounded(lengths[order[first]]))
+        if most > ROUND:
+            most -= most % ROUND
+        groups.append(order[first : first + most])
+        first += most
     return groups
 
 
-def pad(rows: Sequence[Row], pad_id: int) -> Batch:
-    """Stack rows into a Batch, padded on the right to the longest of them."""
-    shape = (len(rows), max(len(row) for row in rows))
+def rounded(length: int) -> int:
+    """The length up to which a row is padded: the next multiple of ROUND."""
+    return max(-(-length // ROUND), 1) * ROUND
+
+
+def pad(rows: Sequence[Row], pad_id: int, length: int | None = None) -> Batch:
+    """Stack rows into a Batch, padded on the right to the longest of them, or to ``length``."""
+    shape = (len(rows), length or max(len(row) for row in rows))
     ids = np.full(shape, pad_id, dtype=np.int64)
     mask, types, shapes, owned = (np.zeros(shape, dtype=np.int64) for _ in range(4))
     for i, row in enumerate(rows):

@@ -95,42 +95,59 @@ def output_name(branch: str) -> str:
 
 
 def graph_tensors(stored: Tensors, n_layers: int) -> dict[str, NDArray[Any]]:
-    """Weights under the names and in the layout of nlpkit.engines.graph.
+    """All weights under the names and in the layout of nlpkit.engines.graph, in float32.
 
-    An int8 word table is handed over as it is (the graph scales the rows it reads), everything
-    else in float32.
+    An int8 word table is handed over as it is: the graph scales the rows it reads.
     """
+    made = embedding_tensors(stored)
+    for i in range(n_layers):
+        made |= layer_tensors(stored, "", i)
+    for branch, n_own in branches_of(stored).items():
+        for i in range(n_layers - n_own, n_layers):
+            made |= layer_tensors(stored, branch, i)
+    return made
+
+
+def embedding_tensors(stored: Tensors) -> dict[str, NDArray[Any]]:
+    """The tables before the first layer, and their layer norm."""
     words = {"word": stored[WORD_TABLE]}
     if WORD_TABLE + SCALE in stored:
         words["word.scale"] = stored[WORD_TABLE + SCALE]
-    made = {
+    return {
         **words,
         "type": _plain(stored, "embeddings.token_type_embeddings.weight"),
         "position": _plain(stored, "embeddings.position_embeddings.weight"),
         "norm.weight": _plain(stored, "embeddings.LayerNorm.weight"),
         "norm.bias": _plain(stored, "embeddings.LayerNorm.bias"),
     }
-    places = [(f"{LAYER}{i}.", f"layer.{i}.") for i in range(n_layers)]
-    for branch, n_own in branches_of(stored).items():
-        for i in range(n_layers - n_own, n_layers):
-            places.append((f"{BRANCH}{branch}.{LAYER}{i}.", f"{branch}.layer.{i}."))
-    for source, target in places:
-        parts = [f"{source}attention.self.{part}" for part in ("query", "key", "value")]
-        made[target + "qkv.weight"] = np.concatenate(
-            [_plain(stored, f"{part}.weight") for part in parts]
-        ).T.copy()
-        made[target + "qkv.bias"] = np.concatenate([_plain(stored, f"{p}.bias") for p in parts])
-        for ours, theirs in (
-            ("out", "attention.output.dense"),
-            ("up", "intermediate.dense"),
-            ("down", "output.dense"),
-        ):
-            made[f"{target}{ours}.weight"] = _plain(stored, f"{source}{theirs}.weight").T.copy()
-            made[f"{target}{ours}.bias"] = _plain(stored, f"{source}{theirs}.bias")
-        for ours, theirs in (("out", "attention.output.LayerNorm"), ("down", "output.LayerNorm")):
-            for kind in ("weight", "bias"):
-                made[f"{target}{ours}.norm.{kind}"] = _plain(stored, f"{source}{theirs}.{kind}")
+
+
+def layer_tensors(stored: Tensors, branch: str, layer: int) -> dict[str, NDArray[Any]]:
+    """One layer of a branch (``""``: of the backbone's own); matrices are (inputs, outputs)."""
+    source = f"{BRANCH}{branch}.{LAYER}{layer}." if branch else f"{LAYER}{layer}."
+    target = layer_name(branch, layer)
+    parts = [f"{source}attention.self.{part}" for part in ("query", "key", "value")]
+    joined = np.concatenate([_plain(stored, f"{part}.weight") for part in parts])
+    made = {
+        target + "qkv.weight": joined.T.copy(),
+        target + "qkv.bias": np.concatenate([_plain(stored, f"{part}.bias") for part in parts]),
+    }
+    for ours, theirs in (
+        ("out", "attention.output.dense"),
+        ("up", "intermediate.dense"),
+        ("down", "output.dense"),
+    ):
+        made[f"{target}{ours}.weight"] = _plain(stored, f"{source}{theirs}.weight").T.copy()
+        made[f"{target}{ours}.bias"] = _plain(stored, f"{source}{theirs}.bias")
+    for ours, theirs in (("out", "attention.output.LayerNorm"), ("down", "output.LayerNorm")):
+        for kind in ("weight", "bias"):
+            made[f"{target}{ours}.norm.{kind}"] = _plain(stored, f"{source}{theirs}.{kind}")
     return made
+
+
+def layer_name(branch: str, layer: int) -> str:
+    """What the names of a layer's tensors begin with."""
+    return f"{branch}.layer.{layer}." if branch else f"layer.{layer}."
 
 
 def merge_adapter(stored: Tensors, adapter: Tensors) -> dict[str, NDArray[Any]]:

@@ -215,7 +215,7 @@ def test_a_graph_that_cannot_run_is_refused(folder: Path) -> None:
         saying(folder / "bundle.json", lambda r: r["files"].update({"model.onnx": digest})),
         pytest.raises(BundleError, match=r"ONNX Runtime .* cannot load the bundle's graph"),
     ):
-        nlpkit.load(str(folder), device="cpu")
+        nlpkit.load(str(folder), "cpu", "fp32")
 
 
 def test_weights_of_another_shape_are_refused(folder: Path) -> None:

@@ -19,7 +19,7 @@ from transformers import BertConfig, BertModel, PreTrainedModel
 
 import nlpkit
 from nlpkit.bundle import Bundle, read_bundle
-from nlpkit.engines import Engine, PluggedHead, choose, cpu_limit
+from nlpkit.engines import Choice, Engine, PluggedHead, choose, cpu_limit
 from nlpkit.engines.onnx import OnnxEngine
 from nlpkit.engines.torch import TorchEngine
 from nlpkit.errors import BundleError, InputError
@@ -447,10 +447,11 @@ def test_a_checkpoint_without_safetensors_is_refused(tmp_path: Path) -> None:
 
 
 def test_the_cpu_engine_is_chosen_where_there_is_no_gpu() -> None:
-    choice = choose("cpu")
+    choice = choose("cpu", "fp32")
     assert (choice.engine, choice.device, choice.precision) == ("onnx", "cpu", "fp32")
     assert choice.reason == "device='cpu' was asked for"
-    assert choose("cpu", "bf16").engine == "torch"
+    assert choose("cpu", "fp16").engine == "torch"
+    assert choose("cpu", "auto", ()) == Choice("torch", "cpu", "fp32", choice.reason)
     assert cpu_limit() >= 1
 
 

@@ -22,6 +22,7 @@ from nlpkit.text import (
     Window,
     batches,
     pad,
+    rounded,
     windows,
 )
 
@@ -222,7 +223,10 @@ def test_windows_that_cannot_be_are_refused(size: int, overlap: int) -> None:
 
 
 def test_batches_by_example() -> None:
-    assert batches([3, 10, 2, 9], 20) == [[1, 3], [0, 2]]
+    assert batches([3, 10, 2, 9], 32) == [[1, 3], [0, 2]]  # rows of 16 and of 8
+    assert batches([3, 10, 2, 9], 31) == [[1], [3], [0, 2]]
+    assert [len(group) for group in batches([5] * 30, 90)] == [8, 8, 8, 6]  # and not 11
+    assert [len(group) for group in batches([60] * 7, 200)] == [3, 3, 1]
 
 
 @given(lengths=st.lists(st.integers(1, 300), max_size=60), token_budget=st.integers(1, 2000))
@@ -233,7 +237,7 @@ def test_batches_hold_every_row_once_within_the_budget(
     assert sorted(i for group in groups for i in group) == list(range(len(lengths)))
     for group in groups:
         longest = max(lengths[i] for i in group)
-        assert len(group) == 1 or len(group) * longest <= token_budget
+        assert len(group) == 1 or len(group) * rounded(longest) <= token_budget
     longest_first = [max(lengths[i] for i in group) for group in groups]
     assert longest_first == sorted(longest_first, reverse=True)
 
@@ -243,6 +247,7 @@ def test_rows_are_padded_to_the_longest_of_them(encoder: TextEncoder) -> None:
     rows = [encoder.row(e, Window(0, len(e), 0, len(e))) for e in encoded]
     batch = pad(rows, 0)
     assert batch.ids.shape == (2, 4)
+    assert pad(rows, 0, 8).ids.shape == (2, 8)
     assert batch.mask.tolist() == [[1, 1, 1, 1], [1, 1, 1, 0]]
     assert batch.owned.tolist() == batch.mask.tolist()
     assert batch.ids[1].tolist() == [*rows[1].ids, 0]

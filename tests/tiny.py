@@ -66,14 +66,14 @@ def tiny_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def kit(tiny_folder: Path) -> Pipeline:
-    """The tiny bundle's pipeline on the CPU engine; use it, don't change it."""
+    """The tiny bundle's pipeline as users get it on a CPU; use it, don't change it."""
     return nlpkit.load(str(tiny_folder), device="cpu")
 
 
 @pytest.fixture
 def own_kit(tiny_folder: Path) -> Pipeline:
-    """A tiny pipeline of the test's own, to change at will."""
-    return nlpkit.load(str(tiny_folder), device="cpu")
+    """A tiny pipeline of the test's own, to change at will; in fp32, for exact comparisons."""
+    return nlpkit.load(str(tiny_folder), "cpu", "fp32")
 
 
 @pytest.fixture(scope="session")

@@ -1,15 +1,18 @@
-"""Engines: what runs a backbone. A CPU engine without torch, and torch for GPUs and training.
+"""Engines: what runs a backbone. Two for CPUs without torch, and torch for GPUs and training.
+
+ONNX Runtime computes in fp32, OpenVINO in bf16 and int8; nlpkit.engines.probe knows which is
+fastest here.
 
 An engine takes a padded batch and the heads that share it, runs the backbone once, and gives
 back each head's logits as numpy arrays. A head may read a branch: last layers of its own, which
-fork from the backbone below its last ones. Both engines compute from the same weights and agree
-within 1e-5 in fp32.
+fork from the backbone below its last ones. All engines compute from the same weights and
+agree within 1e-5 in fp32.
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
@@ -23,7 +26,7 @@ from nlpkit.heads.base import Floats, Head
 from nlpkit.text import Batch
 
 DEVICES = ("auto", "cpu", "cuda", "mps")
-PRECISIONS = ("auto", "fp32", "bf16", "fp16")
+PRECISIONS = ("auto", "fp32", "bf16", "fp16", "int8")
 
 
 @dataclass(frozen=True, slots=True, eq=False, weakref_slot=True)
@@ -51,6 +54,17 @@ class Engine(Protocol):
         """Logits by head, float32; see Head.forward for their shapes."""
 
 
+def read_heads(
+    hidden: Mapping[str, Floats], batch: Batch, heads: Mapping[str, PluggedHead]
+) -> dict[str, Floats]:
+    """What each head makes of the hidden states of its branch, in numpy."""
+    logits = {
+        name: plugged.head.forward(hidden[plugged.branch], batch, plugged.parameters)
+        for name, plugged in heads.items()
+    }
+    return {name: np.asarray(value, dtype=np.float32) for name, value in logits.items()}
+
+
 @dataclass(frozen=True, slots=True)
 class Choice:
     """Which engine runs, and why."""
@@ -61,8 +75,13 @@ class Choice:
     reason: str
 
 
-def choose(device: str = "auto", precision: str = "auto") -> Choice:
+def choose(
+    device: str = "auto", precision: str = "auto", offered: Sequence[str] = ("fp32", "bf16")
+) -> Choice:
     """The engine for a device and precision, without importing torch unless a GPU is in sight.
+
+    ``offered`` are the precisions that the model has on the CPU without torch: of a bundle fp32,
+    bf16, and int8 where it was fitted; of a transformers checkpoint none.
 
     Raises:
         InputError: an unknown device or precision, or one that cannot be had together.
@@ -72,6 +91,9 @@ def choose(device: str = "auto", precision: str = "auto") -> Choice:
         raise InputError(f"device is {device!r}; expected one of {', '.join(DEVICES)} (or cuda:1)")
     if precision not in PRECISIONS:
         raise InputError(f"precision is {precision!r}; expected one of {', '.join(PRECISIONS)}")
+    if precision == "int8":
+        _check_int8(kind, offered)
+        kind = device = "cpu"
     if kind == "auto":
         if nvidia_in_sight() and find_spec("torch") is not None:
             import torch
@@ -83,10 +105,49 @@ def choose(device: str = "auto", precision: str = "auto") -> Choice:
         kind = device = "cpu"
     else:
         reason = f"device={device!r} was asked for"
-    if kind == "cpu" and precision in ("auto", "fp32"):
-        return Choice("onnx", "cpu", "fp32", reason)
-    chosen = precision if precision != "auto" else ("bf16" if kind == "cuda" else "fp32")
-    return Choice("torch", device, chosen, reason)
+    if kind == "cpu":
+        return _choose_on_cpu(precision, offered, reason)
+    return Choice("torch", device, precision if precision != "auto" else _LOW[kind], reason)
+
+
+#: What a GPU computes in unless told otherwise.
+_LOW = {"cuda": "bf16", "mps": "fp32"}
+
+
+def _choose_on_cpu(precision: str, offered: Sequence[str], reason: str) -> Choice:
+    if precision == "fp32" or not offered:
+        engine = "onnx" if offered else "torch"
+        return Choice(engine, "cpu", "fp32" if precision == "auto" else precision, reason)
+    if find_spec("openvino") is None:
+        if precision != "auto":
+            return Choice("torch", "cpu", precision, reason)
+        return Choice("onnx", "cpu", "fp32", f"{reason}; faster: pip install openvino")
+    from nlpkit.engines.probe import fastest, timings
+
+    if precision == "auto":
+        precision, why = fastest(offered)
+        reason = f"{reason}; {why}"
+        return Choice("onnx" if precision == "fp32" else "openvino", "cpu", precision, reason)
+    if precision in timings():
+        return Choice("openvino", "cpu", precision, reason)
+    if precision == "int8":
+        raise InputError(
+            "precision is 'int8', whose sums overflow on this processor (it has no "
+            "VNNI); expected 'auto', 'bf16' or 'fp32'"
+        )
+    return Choice("torch", "cpu", precision, reason)
+
+
+def _check_int8(kind: str, offered: Sequence[str]) -> None:
+    if kind not in ("auto", "cpu"):
+        raise InputError(f"precision is 'int8' on device {kind!r}; expected 'cpu', or 'bf16' there")
+    if "int8" not in offered:
+        raise InputError(
+            "precision is 'int8', which this model was not fitted for; expected 'auto', 'bf16' or "
+            "'fp32', or fit it: nlpkit optimize BUNDLE --texts FILE --output FOLDER"
+        )
+    if find_spec("openvino") is None:
+        raise InputError("precision is 'int8', which needs OpenVINO; run: pip install openvino")
 
 
 def nvidia_in_sight() -> bool:

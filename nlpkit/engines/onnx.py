@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-import numpy as np
 import onnxruntime
 
-from nlpkit.engines import PluggedHead, cpu_limit
+from nlpkit.engines import PluggedHead, cpu_limit, read_heads
 from nlpkit.errors import BundleError
 from nlpkit.heads.base import Floats
 from nlpkit.text import Batch
@@ -47,12 +46,7 @@ class OnnxEngine:
             ) from error
 
     def run(self, batch: Batch, heads: Mapping[str, PluggedHead]) -> dict[str, Floats]:
-        hidden = self.hidden(batch, {plugged.branch for plugged in heads.values()})
-        logits = {
-            name: plugged.head.forward(hidden[plugged.branch], batch, plugged.parameters)
-            for name, plugged in heads.items()
-        }
-        return {name: np.asarray(value, dtype=np.float32) for name, value in logits.items()}
+        return read_heads(self.hidden(batch, {p.branch for p in heads.values()}), batch, heads)
 
     def hidden(self, batch: Batch, branches: Iterable[str] = ("",)) -> dict[str, Floats]:
         """The last hidden states of each branch (``""``: the backbone's own).

@@ -16,7 +16,7 @@ from nlpkit.index.embedder import Embedder, PipelineEmbedder
 from nlpkit.index.index import Index
 from nlpkit.index.segments import KINDS
 from nlpkit.loading import load
-from nlpkit.pipeline import Pipeline
+from nlpkit.pipeline import Pipeline, arithmetic_of
 from nlpkit.store.database import Database
 from nlpkit.store.schema import settings
 
@@ -177,7 +177,8 @@ def _embedder(
 ) -> tuple[Embedder, Pipeline | None]:
     """The embedder, and the pipeline behind it where there is one."""
     if isinstance(model, str | Path):
-        model = load(model)
+        # Vectors of another precision would not be comparable with those that are there.
+        model = load(model, precision=arithmetic_of(options.get("precision")))
     if not isinstance(model, Pipeline):
         return model, getattr(model, "pipeline", None)
     return PipelineEmbedder(model, options["chunk_tokens"], options["chunk_overlap"]), model

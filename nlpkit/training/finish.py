@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from nlpkit.engines.graph import bert_graph
 from nlpkit.heads import make_head
 from nlpkit.huggingface import arrays
 from nlpkit.pipeline import WindowSizes
+from nlpkit.text import Row
 from nlpkit.training.model import MultiTaskModel
 from nlpkit.training.recipe import Recipe
 from nlpkit.weights import BRANCH, LAYER, SCALE, WORD_TABLE, branches_of, quantise
@@ -45,13 +47,15 @@ def save_bundle(
     storage: str = "int8",
     fitted: Mapping[str, Mapping[str, Any]] | None = None,
     facts: Mapping[str, Any] | None = None,
+    rows: Sequence[Row] = (),
     extra: Mapping[str, str] | None = None,
     overwrite: bool = False,
 ) -> Path:
     """Write the model as a bundle.
 
     ``storage`` is how the backbone's matrices lie on disk; ``fitted`` replaces values of heads'
-    configs; ``facts`` are added to the training record.
+    configs; ``facts`` are added to the training record. int8 arithmetic is fitted on ``rows``, for
+    a bundle that is stored so, where OpenVINO is installed.
     """
     config = {key: getattr(model.backbone.config, key) for key in CONFIG}
     weights: Mapping[str, Any] = arrays(model.backbone) | branch_arrays(model)
@@ -86,9 +90,20 @@ def save_bundle(
         graph=bert_graph(
             config, int8_words=WORD_TABLE + SCALE in weights, branches=branches_of(weights)
         ),
+        activations=_activations(weights, config, rows) if storage == "int8" else None,
         extra=extra,
         overwrite=overwrite,
     )
+
+
+def _activations(
+    weights: Mapping[str, Any], config: Mapping[str, Any], rows: Sequence[Row]
+) -> Mapping[str, Any] | None:
+    if not rows or find_spec("openvino") is None:
+        return None
+    from nlpkit.quantise import fit_rows
+
+    return fit_rows(weights, config, rows)
 
 
 def branch_arrays(model: MultiTaskModel) -> dict[str, NDArray[Any]]:

@@ -18,7 +18,7 @@ import numpy as np
 
 from nlpkit.errors import InputError
 from nlpkit.heads import Head
-from nlpkit.text import TextEncoder
+from nlpkit.text import Row, TextEncoder
 from nlpkit.training.augment import varied
 from nlpkit.training.items import Item, check_examples, length_batches, make_items
 from nlpkit.training.recipe import Recipe, Task
@@ -77,6 +77,12 @@ class Stream:
         if self._index == len(self._batches):
             self._number, self._index = self._number + 1, 0
         return batch
+
+    def some(self, n_tokens: int) -> list[Row]:
+        """Rows of about so many tokens, from batches spread over the pass in memory."""
+        size = sum(len(item.row) for batch in self._batches for item in batch)
+        every = max(1, size // n_tokens)
+        return [item.row for batch in self._batches[::every] for item in batch]
 
     def go_to(self, place: Place) -> None:
         self._number, self._index = place
@@ -138,6 +144,10 @@ class Plan:
     def sha256(self) -> list[str]:
         """The first pass of each task, named by its content."""
         return [stream.sha256 for stream in self._streams.values()]
+
+    def some(self, n_tokens: int) -> list[Row]:
+        """Rows of about so many tokens of each task."""
+        return [row for stream in self._streams.values() for row in stream.some(n_tokens)]
 
     def go_to(self, places: Mapping[str, Sequence[int]]) -> None:
         """Go on from where a checkpoint says."""

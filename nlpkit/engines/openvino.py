@@ -1,0 +1,305 @@
+"""The fast CPU engine: OpenVINO in bf16, or in int8 where the bundle knows its activations.
+
+No torch. The graph is built here from the bundle's weights. It is cut where branches leave the
+backbone, so that each layer is kept in memory once, compiled when it is first needed and computed
+only for the heads that read it.
+
+In int8 a product's input x is divided by ``smooth``, one number per channel that its weights are
+multiplied by (Xiao et al. 2023, SmoothQuant), and rounded on the fixed grid ``range``; weights are
+rounded per output channel. Nothing depends on what else is in the batch. See nlpkit.quantise for
+where the numbers come from.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterable, Mapping
+from functools import cache
+from typing import Any
+
+import numpy as np
+import openvino
+from numpy.typing import NDArray
+from openvino import Type
+from openvino import opset13 as ops
+
+from nlpkit.engines import PluggedHead, cpu_limit, read_heads
+from nlpkit.errors import BundleError
+from nlpkit.heads.base import Floats
+from nlpkit.text import Batch
+from nlpkit.weights import Tensors, branches_of, embedding_tensors, layer_name, layer_tensors
+
+#: The arithmetic of all but int8 products. Beside those it is fp32: its noise is below the grids'
+#: steps, so that a text's numbers are the same in any batch, to the last bit on 256 texts; bf16
+#: would be 8 % faster (nlpkit bench --only independence --only share).
+_HINTS = {"fp32": "f32", "bf16": "bf16", "int8": "f32"}
+#: Shapes of batches that OpenVINO stays prepared for; each takes some megabytes in int8.
+SHAPES = 64
+#: Levels of an int8 grid.
+LEVELS = 256
+#: What is added to the attention scores of padding: far below all, and finite in bf16.
+UNSEEN = -1e4
+
+
+class OpenVinoEngine:
+    """Runs a BERT backbone; heads run on its output in numpy.
+
+    ``activations`` are needed for int8: ``<product>.smooth`` and ``<product>.range`` for each
+    product that is rounded; the others run in fp32.
+    """
+
+    name = "openvino"
+    device = "cpu"
+
+    def __init__(
+        self,
+        weights: Tensors,
+        config: Mapping[str, Any],
+        precision: str,
+        activations: Tensors | None = None,
+    ) -> None:
+        self.width = int(config["hidden_size"])
+        self.precision = precision
+        self._weights = weights
+        self._config = config
+        self._activations = (activations or {}) if precision == "int8" else {}
+        self._n_layers = int(config["num_hidden_layers"])
+        self._branches = branches_of(weights)
+        forks = {self._n_layers - n_own for n_own in self._branches.values()}
+        self._cuts = [0, *sorted(forks - {0}), self._n_layers]
+        self._pieces: dict[tuple[str, int], Any] = {}
+        self._lock = threading.Lock()
+
+    @property
+    def compiled(self) -> set[tuple[str, int]]:
+        """What has been needed so far: a branch, and the layer it starts from."""
+        return {*self._pieces}
+
+    def run(self, batch: Batch, heads: Mapping[str, PluggedHead]) -> dict[str, Floats]:
+        return read_heads(self.hidden(batch, {p.branch for p in heads.values()}), batch, heads)
+
+    def hidden(self, batch: Batch, branches: Iterable[str] = ("",)) -> dict[str, Floats]:
+        """The last hidden states of each branch (``""``: the backbone's own).
+
+        *Shape:* (batch, length) to (batch, length, width).
+        """
+        wanted = set(branches)
+        forks = {name: self._n_layers - self._branches[name] for name in wanted if name}
+        deepest = self._n_layers if "" in wanted else max(forks.values())
+        found: dict[str, Floats] = {}
+        with self._lock:  # requests would take turns on the processors anyway
+            state: Any = None
+            for first, last in zip(self._cuts, self._cuts[1:], strict=False):
+                for name, fork in forks.items():
+                    if fork == first:
+                        found[name] = self._run(name, first, self._n_layers, batch, state)
+                if first == deepest:
+                    break
+                state = self._run("", first, last, batch, state)
+            if "" in wanted:
+                found[""] = state
+        return found
+
+    def _run(self, branch: str, first: int, last: int, batch: Batch, state: Any) -> Floats:
+        piece = (branch, first)
+        if piece not in self._pieces:
+            self._pieces[piece] = self._compile(branch, first, last)
+        before = [state] if first else [batch.ids, batch.types]
+        return self._infer(piece, self._pieces[piece], [*before, batch.mask])
+
+    def _compile(self, branch: str, first: int, last: int) -> Any:
+        graph = Graph(self._weights, self._config, self._activations)
+        return compiled(graph.model(branch, first, last), self.precision)
+
+    def _infer(self, piece: tuple[str, int], model: Any, inputs: list[Any]) -> Floats:
+        hidden: Floats = model(inputs)[0]
+        return hidden
+
+
+@cache
+def core() -> Any:
+    """The one OpenVINO runtime of the process, never let go.
+
+    Each that loads the CPU plugin gives the thread another stack for signal handlers and takes it
+    away when it dies. Of two, the second to die leaves the thread with the freed one of the first,
+    and the next signal, Ctrl-C for one, ends the process (OpenVINO 2025 and 2026, Linux).
+    """
+    return openvino.Core()
+
+
+def compiled(model: Any, precision: str) -> Any:
+    """A model compiled for this machine's processors.
+
+    Raises:
+        BundleError: OpenVINO refuses it.
+    """
+    settings = {
+        "INFERENCE_NUM_THREADS": cpu_limit(),
+        "PERFORMANCE_HINT": "LATENCY",
+        "INFERENCE_PRECISION_HINT": _HINTS[precision] if has_bf16() else "f32",
+        "ENABLE_CPU_PINNING": False,
+        "CPU_RUNTIME_CACHE_CAPACITY": SHAPES,
+    }
+    try:
+        return core().compile_model(model, "CPU", settings)
+    except RuntimeError as error:
+        raise BundleError(
+            f"OpenVINO {openvino.__version__} cannot compile the backbone: {error}"
+        ) from error
+
+
+class Taps(OpenVinoEngine):
+    """The same backbone in fp32, with the inputs of every product: what nlpkit.quantise reads."""
+
+    def __init__(self, weights: Tensors, config: Mapping[str, Any]) -> None:
+        super().__init__(weights, config, "fp32")
+        self.weights: dict[str, Floats] = {}  #: (inputs, outputs), of products read so far
+        self._names: dict[tuple[str, int], list[str]] = {}
+        self._seen: dict[str, Floats] = {}
+
+    def read(self, batch: Batch) -> dict[str, Floats]:
+        """Inputs by product, (tokens, inputs); padding is left out."""
+        self._seen = {}
+        self.hidden(batch, ["", *self._branches])
+        real = batch.mask.astype(bool)
+        return {name: values[real] for name, values in self._seen.items()}
+
+    def _compile(self, branch: str, first: int, last: int) -> Any:
+        graph = Graph(self._weights, self._config, {})
+        model = graph.model(branch, first, last)
+        self._names[branch, first] = [name for name, _, _ in graph.products]
+        self.weights |= {name: weight for name, _, weight in graph.products}
+        model.add_outputs([node.output(0) for _, node, _ in graph.products])
+        return compiled(model, "fp32")
+
+    def _infer(self, piece: tuple[str, int], request: Any, inputs: list[Any]) -> Floats:
+        result, *values = request(inputs).values()
+        self._seen |= dict(zip(self._names[piece], values, strict=True))
+        hidden: Floats = result
+        return hidden
+
+
+class Graph:
+    """Builds parts of a BERT as OpenVINO models.
+
+    ``products`` lists what was built: each product's name, input and weight (inputs, outputs).
+    """
+
+    def __init__(self, weights: Tensors, config: Mapping[str, Any], activations: Tensors) -> None:
+        self.weights = weights
+        self.config = config
+        self.activations = activations
+        self.products: list[tuple[str, Any, Floats]] = []
+
+    def model(self, branch: str, first: int, last: int) -> Any:
+        """Layers ``first`` to ``last`` of a branch; from the tokens where ``first`` is 0.
+
+        Inputs are (ids, types, mask), or (hidden states, mask) further up.
+        """
+        mask = ops.parameter([-1, -1], Type.i64, "attention_mask")
+        unseen = ops.subtract(_const(np.float32(1)), ops.convert(mask, Type.f32))
+        bias = ops.unsqueeze(ops.multiply(unseen, _const(np.float32(UNSEEN))), _ints(1, 2))
+        if first:
+            hidden = ops.parameter([-1, -1, self._size("hidden_size")], Type.f32, "hidden")
+            inputs = [hidden]
+        else:
+            inputs = [ops.parameter([-1, -1], Type.i64, n) for n in ("input_ids", "token_type_ids")]
+            hidden = self._embeddings(*inputs)
+        for layer in range(first, last):
+            tensors = layer_tensors(self.weights, branch, layer)
+            hidden = self._layer(tensors, layer_name(branch, layer), hidden, bias)
+        return openvino.Model([ops.result(hidden)], [*inputs, mask], "bert")
+
+    def _embeddings(self, ids: Any, types: Any) -> Any:
+        """Word rows (as int8, each with a scale), position rows, token-type rows; layer norm."""
+        tensors = embedding_tensors(self.weights)
+        rows = _gather(tensors["word"], ids)
+        if "word.scale" in tensors:
+            rows = ops.multiply(ops.convert(rows, Type.f32), _gather(tensors["word.scale"], ids))
+        length = ops.gather(ops.shape_of(ids), _ints(1), _const(np.int64(0)))
+        positions = ops.slice(_const(tensors["position"]), _ints(0), length, _ints(1), _ints(0))
+        total = ops.add(ops.add(rows, _gather(tensors["type"], types)), positions)
+        return self._norm(tensors, "norm", total)
+
+    def _layer(self, tensors: Tensors, name: str, hidden: Any, bias: Any) -> Any:
+        """Self-attention and feed-forward, each added to its input and normalised."""
+        n_heads, width = self._size("num_attention_heads"), self._size("hidden_size")
+
+        def by_head(value: Any) -> Any:
+            cut = ops.reshape(value, _ints(0, 0, n_heads, width // n_heads), True)
+            return ops.transpose(cut, _ints(0, 2, 1, 3))
+
+        qkv = self._product(tensors, f"{name}qkv", hidden)
+        query, key, value = map(by_head, ops.split(qkv, _const(np.int64(2)), 3).outputs())
+        attended = ops.scaled_dot_product_attention(query, key, value, bias, causal=False)
+        attended = ops.transpose(attended, _ints(0, 2, 1, 3))
+        attended = ops.reshape(attended, _ints(0, 0, width), True)
+        attended = self._product(tensors, f"{name}out", attended)
+        hidden = self._norm(tensors, f"{name}out.norm", ops.add(attended, hidden))
+        inner = ops.gelu(self._product(tensors, f"{name}up", hidden), "erf")
+        inner = self._product(tensors, f"{name}down", inner)
+        return self._norm(tensors, f"{name}down.norm", ops.add(inner, hidden))
+
+    def _product(self, tensors: Tensors, name: str, value: Any) -> Any:
+        """``value @ weight + bias``, rounded to int8 where the activations are known."""
+        weight = tensors[f"{name}.weight"]
+        self.products.append((name, value, weight))
+        smooth = self.activations.get(f"{name}.smooth")
+        if smooth is None:
+            factor = _const(np.ascontiguousarray(weight.T))
+        else:
+            low, high = (_const(end.reshape(1, 1, 1)) for end in self.activations[f"{name}.range"])
+            value = ops.multiply(value, _const((1 / smooth)[None, None]))
+            value = ops.fake_quantize(value, low, high, low, high, LEVELS)
+            rounded, scale = round_weight(weight * smooth[:, None])
+            stored = ops.convert(_const(np.ascontiguousarray(rounded.T)), Type.f32)
+            factor = ops.multiply(stored, _const(np.ascontiguousarray(scale.T)))
+        return ops.add(ops.matmul(value, factor, False, True), _const(tensors[f"{name}.bias"]))
+
+    def _norm(self, tensors: Tensors, name: str, value: Any) -> Any:
+        epsilon = float(self.config["layer_norm_eps"])
+        normal = ops.mvn(value, _ints(-1), True, epsilon, "inside_sqrt")
+        scaled = ops.multiply(normal, _const(tensors[f"{name}.weight"]))
+        return ops.add(scaled, _const(tensors[f"{name}.bias"]))
+
+    def _size(self, key: str) -> int:
+        return int(self.config[key])
+
+
+def has_bf16() -> bool:
+    """Whether the processor computes in bf16; elsewhere OpenVINO takes fp32 for it."""
+    return "BF16" in core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+
+
+def largest_product() -> float:
+    """The product of two vectors of ones on the largest int8 numbers, as a share of what it is.
+
+    Less than 1 where the processor adds in 16 bits, which such sums overflow.
+    """
+    size = 64
+    value = ops.parameter([-1, size], Type.f32, "value")
+    ends = [_const(np.zeros((1, 1), np.float32)), _const(np.ones((1, 1), np.float32))]
+    rounded = ops.fake_quantize(value, *ends, *ends, LEVELS)
+    factor = ops.convert(_const(np.full((size, size), 127, np.int8)), Type.f32)
+    factor = ops.multiply(factor, _const(np.full((size, 1), 1 / 127, np.float32)))
+    model = openvino.Model([ops.result(ops.matmul(rounded, factor, False, True))], [value], "ones")
+    result = compiled(model, "int8")([np.ones((1, size), np.float32)])[0]
+    return float(result.mean()) / size
+
+
+def round_weight(weight: Floats) -> tuple[NDArray[np.int8], Floats]:
+    """A matrix (inputs, outputs) as int8, with a scale per output (1, outputs)."""
+    scale = np.maximum(np.abs(weight).max(axis=0, keepdims=True), 1e-8) / 127
+    return np.rint(weight / scale).astype(np.int8), scale.astype(np.float32)
+
+
+def _gather(table: NDArray[Any], rows: Any) -> Any:
+    return ops.gather(_const(table), rows, _const(np.int64(0)))
+
+
+def _ints(*values: int) -> Any:
+    return _const(np.array(values, dtype=np.int64))
+
+
+def _const(value: Any) -> Any:
+    return ops.constant(np.asarray(value))

@@ -1,0 +1,186 @@
+"""Int8 grids for a backbone's matrix products, fitted on real texts (needs OpenVINO).
+
+For every product the inputs of some thousand tokens are collected, those of the largest values
+among them; of a few ways to smooth and clip them the one is kept whose rounded product is nearest
+to the exact one. Smoothing: Xiao et al. 2023 (SmoothQuant); choosing it by the product's error:
+Lin et al. 2024 (AWQ). What the bundle then stores is described in nlpkit.engines.openvino.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from nlpkit.bundle import Manifest, read_bundle, write_bundle
+from nlpkit.engines.openvino import LEVELS, Taps, round_weight
+from nlpkit.errors import InputError, OutputExistsError
+from nlpkit.heads import SpanHead
+from nlpkit.heads.base import Floats
+from nlpkit.text import Batch, Row, TextEncoder, batches, pad, windows
+from nlpkit.weights import Tensors
+
+#: At most this many texts are looked at; a made-up question has this many tokens.
+MOST_TEXTS, QUESTION = 1000, 12
+BATCH_TOKENS = 1024
+#: Tokens of each batch whose inputs are kept: drawn at random, and those of the largest values.
+DRAWN, LARGEST = 40, 8
+#: At most this many tokens decide.
+MOST = 2000
+#: How much of a channel's range moves into the weights (0: as much as makes these even).
+ALPHAS = (0.5, 0.6, 0.7, 0.8, 0.9, 1.0)
+#: No channel counts as smaller than this many times the least value of all: a GELU gives down to
+#: -0.17 in every channel, and dividing a small channel by its range would spend the grid on that.
+FLOORS = (0.0, 4.0, 8.0, 12.0)
+#: The part of the range that the grid covers; what lies beyond is cut off.
+CLIPS = (1.0, 0.9, 0.8)
+
+
+def optimize(
+    bundle: str | Path, texts: Iterable[str], output: Path, *, overwrite: bool = False
+) -> Path:
+    """Fit int8 on texts and write the bundle again, with its grids; all else stays as it was.
+
+    Some hundred texts like those that will be read are enough; questions are made of their first
+    words where the bundle answers questions.
+
+    Raises:
+        InputError: there are no texts.
+        OutputExistsError: ``output`` is there and ``overwrite`` is not set.
+    """
+    if output.exists() and not overwrite:
+        raise OutputExistsError.of(output)
+    read = read_bundle(bundle)
+    asks = any(isinstance(plugged.head, SpanHead) for plugged in read.heads.values())
+    rows = sample_rows(read.encoder, read.manifest, [*islice(texts, MOST_TEXTS)], asks=asks)
+    others = [f for f in read.path.iterdir() if f.is_file() and f.name not in read.manifest.files]
+    return write_bundle(
+        output,
+        read.manifest,
+        tokenizer=read.encoder.to_str(),
+        weights=read.weights,
+        heads=read.heads,
+        graph=read.graph,
+        activations=fit_rows(read.weights, read.manifest.config, rows),
+        extra={f.name: f.read_text(encoding="utf-8") for f in others if f.name != "bundle.json"},
+        overwrite=overwrite,
+    )
+
+
+def sample_rows(
+    encoder: TextEncoder, manifest: Manifest, texts: Sequence[str], *, asks: bool
+) -> list[Row]:
+    """The texts as the backbone reads them, and every other one after a question."""
+    encoded = [one for one in encoder.encode(texts) if len(one)]
+    room = manifest.window - len(encoder.prefix) - len(encoder.suffix)
+    rows = [
+        encoder.row(one, cut) for one in encoded for cut in windows(len(one), room, room // 4)[:2]
+    ]
+    if asks:
+        for question, context in zip(encoded[::2], encoded[1::2], strict=False):
+            cut = windows(len(context), room - QUESTION, room // 4)[0]
+            rows.append(encoder.pair_row(question.part(0, QUESTION), context, cut))
+    return rows
+
+
+def fit_rows(
+    weights: Tensors, config: Mapping[str, Any], rows: Sequence[Row]
+) -> dict[str, NDArray[np.float32]]:
+    """:func:`fit_activations` on rows, in batches of like length."""
+    pad_id = int(config.get("pad_token_id") or 0)
+    groups = batches([len(row) for row in rows], BATCH_TOKENS)
+    made = (pad([rows[i] for i in group], pad_id) for group in groups)
+    return fit_activations(weights, config, made)
+
+
+def fit_activations(
+    weights: Tensors, config: Mapping[str, Any], batches: Iterable[Batch], seed: int = 0
+) -> dict[str, NDArray[np.float32]]:
+    """``<product>.smooth`` (inputs,) and ``<product>.range`` (low, high) of every product.
+
+    ``batches`` are rows like those that the backbone will read, questions with contexts too.
+
+    Raises:
+        InputError: no batch is there to look at.
+    """
+    rng = np.random.default_rng(seed)
+    taps = Taps(weights, config)
+    inputs: dict[str, Inputs] = {}
+    for batch in batches:
+        for name, values in taps.read(batch).items():
+            inputs.setdefault(name, Inputs()).add(values, rng)
+    if not inputs:
+        raise InputError("there are no texts to fit int8 on; expected a few hundred")
+    found: dict[str, NDArray[np.float32]] = {}
+    for name, seen in inputs.items():
+        found[f"{name}.smooth"], found[f"{name}.range"] = fit_product(seen, taps.weights[name])
+    return found
+
+
+@dataclass
+class Inputs:
+    """What is kept of a product's inputs: those of some tokens, and the ends of each channel."""
+
+    parts: list[Floats] = field(default_factory=list)
+    low: Floats | float = np.inf
+    high: Floats | float = -np.inf
+
+    def add(self, values: Floats, rng: np.random.Generator) -> None:
+        """Take note of (tokens, inputs)."""
+        self.low = np.minimum(self.low, values.min(axis=0))
+        self.high = np.maximum(self.high, values.max(axis=0))
+        largest = np.argsort(-np.abs(values).max(axis=1))[:LARGEST]
+        drawn = rng.choice(len(values), min(len(values), DRAWN), replace=False)
+        self.parts.append(values[np.union1d(largest, drawn)])
+
+    def some(self) -> Floats:
+        """At most MOST tokens, evenly from all batches."""
+        joined = np.concatenate(self.parts)
+        chosen: Floats = joined[np.linspace(0, len(joined) - 1, min(len(joined), MOST)).astype(int)]
+        return chosen
+
+
+def fit_product(inputs: Inputs, weight: Floats) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """The smoothing and the range with the least error, each token's by its own size."""
+    values = inputs.some()
+    exact = values @ weight
+    sizes = np.maximum((exact**2).sum(axis=1), 1e-12)
+    low, high = np.asarray(inputs.low), np.asarray(inputs.high)
+    rows = np.maximum(np.abs(weight).max(axis=1), 1e-5)
+    least, best = np.inf, (np.ones_like(rows), grid(low.min(), high.max()))
+    for alpha, floor in itertools.product(ALPHAS, FLOORS):
+        peaks = np.maximum(np.maximum(-low, high), max(-floor * low.min(), 1e-5))
+        if floor and peaks.min() >= high.max():
+            continue  # nothing is left to smooth
+        smooth = peaks**alpha / rows ** (1 - alpha)
+        smooth = (smooth / np.exp(np.log(smooth).mean())).astype(np.float32)
+        rounded, scale = round_weight(weight * smooth[:, None])
+        factor, scaled = rounded * scale, values / smooth
+        for clip in CLIPS:
+            ends = grid((low / smooth).min() * clip, (high / smooth).max() * clip)
+            off = ((on_grid(scaled, ends) @ factor - exact) ** 2).sum(axis=1)
+            error = float((off / sizes).mean())
+            if error < least:
+                least, best = error, (smooth, ends)
+    return best
+
+
+def grid(low: float, high: float) -> NDArray[np.float32]:
+    """The ends of LEVELS even steps over a range, one of them at zero."""
+    low, high = min(low, 0.0), max(high, 0.0)
+    step = max(high - low, 1e-8) / (LEVELS - 1)
+    below = round(-low / step)
+    return np.array([-below * step, (LEVELS - 1 - below) * step], dtype=np.float32)
+
+
+def on_grid(values: Floats, ends: NDArray[np.float32]) -> Floats:
+    """Values rounded to a grid's steps, and cut off at its ends."""
+    step = (ends[1] - ends[0]) / (LEVELS - 1)
+    rounded: Floats = np.rint(np.clip(values, *ends) / step) * step
+    return rounded

@@ -1,0 +1,352 @@
+"""The fast CPU engine: OpenVINO in bf16 and in int8, and how its precision is chosen."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import nlpkit
+from nlpkit.bundle import Bundle, read_bundle
+from nlpkit.cli.app import app_main
+from nlpkit.engines import choose, probe
+from nlpkit.engines.onnx import OnnxEngine
+from nlpkit.engines.openvino import OpenVinoEngine, round_weight
+from nlpkit.errors import InputError, OutputExistsError, StoreError
+from nlpkit.pipeline import Pipeline
+from nlpkit.quantise import Inputs, fit_product, grid, on_grid, optimize
+from nlpkit.testing import tiny_bundle
+from nlpkit.text import pad, windows
+from nlpkit.types import Document
+
+TEXTS = [
+    "Ada Lovelace lived in LONDON.",
+    "Great phone, poor battery",
+    "the old man lived in PARIS " * 12,
+    "",
+    "1843",
+]
+#: Sentences of everyday matters, for the real weights.
+NEWS = [
+    f"{who} said on {day} that {what}."
+    for who in ("Ada Lovelace", "The mayor of Paris", "Acme Corp", "A spokesman of the U.N.")
+    for day in ("Monday", "12 May 2004", "the eve of the vote")
+    for what in (
+        "shares had fallen by 3.5 percent after the bank cut its forecast",
+        "the team from Lyon would not play in the second half",
+        "nobody had been hurt when the ferry ran aground off Crete",
+    )
+]
+INT8 = "int8" in probe.timings()
+needs_int8 = pytest.mark.skipif(not INT8, reason="this processor's int8 sums overflow")
+
+
+@pytest.fixture(scope="module", params=[False, True], ids=["float32", "int8"])
+def bundle(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Bundle:
+    """The tiny bundle, in both ways to store weights."""
+    return read_bundle(tiny_bundle(tmp_path_factory.mktemp("stored") / "tiny", int8=request.param))
+
+
+@pytest.fixture(scope="module")
+def fitted(tiny_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The tiny bundle with int8 fitted."""
+    return optimize(tiny_folder, TEXTS * 3, tmp_path_factory.mktemp("fitted") / "tiny")
+
+
+@pytest.fixture(scope="module")
+def fitted_base_en(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """base-en with int8, fitted on half of NEWS; a shipped bundle may have it already."""
+    path = tmp_path_factory.mktemp("base-en") / "base-en"
+    yield optimize("base-en", NEWS[::2], path)
+    shutil.rmtree(path)
+
+
+# -- the same numbers ------------------------------------------------------------------------
+
+
+def test_the_engine_equals_onnx_runtime(bundle: Bundle) -> None:
+    config, encoder = bundle.manifest.config, bundle.encoder
+    rows = [
+        encoder.row(one, cut)
+        for one in encoder.encode(TEXTS)
+        for cut in windows(len(one), 30, 8)
+        if len(one)
+    ]
+    batch = pad(rows, 0)
+    real = batch.mask == 1
+    expected = OnnxEngine(bundle.graph, bundle.weights, config)
+    for branches in (["", "ner", "qa"], [""], ["ner"], ["qa", "ner"]):
+        hidden = OpenVinoEngine(bundle.weights, config, "fp32").hidden(batch, branches)
+        assert sorted(hidden) == sorted(branches)
+        for name, states in expected.hidden(batch, branches).items():
+            np.testing.assert_allclose(hidden[name][real], states[real], atol=1e-5, err_msg=name)
+
+
+def test_bf16_stays_near(tiny_folder: Path, own_kit: Pipeline) -> None:
+    low = nlpkit.load(tiny_folder, "cpu", "bf16")
+    assert low.precision in ("bf16", "fp32")
+    texts = [text for text in TEXTS if text]
+    assert (low.embed(texts) * own_kit.embed(texts)).sum(axis=1).min() > 0.999
+
+
+def test_layers_are_compiled_once_and_only_where_needed(tiny_folder: Path) -> None:
+    bundle = read_bundle(tiny_folder)
+    engine = OpenVinoEngine(bundle.weights, bundle.manifest.config, "fp32")
+    batch = pad(
+        [
+            bundle.encoder.row(e, windows(len(e), 30, 8)[0])
+            for e in bundle.encoder.encode(TEXTS[:1])
+        ],
+        0,
+    )
+    first = engine.hidden(batch, ["ner"])["ner"]
+    assert engine.compiled == {("", 0), ("ner", 1)}
+    assert np.array_equal(engine.hidden(batch, ["ner"])["ner"], first)
+    engine.hidden(batch)
+    assert engine.compiled == {("", 0), ("", 1), ("ner", 1)}
+
+
+def test_sixteen_threads_hear_what_one_does(tiny_folder: Path) -> None:
+    kit = nlpkit.load(tiny_folder, "cpu", "bf16")
+    alone = [kit.embed(text) for text in TEXTS]
+    with ThreadPoolExecutor(16) as pool:
+        for _ in range(3):
+            for one, found in zip(alone, pool.map(kit.embed, TEXTS), strict=True):
+                assert np.abs(one - found).max() < 1e-6
+
+
+# -- int8 ----------------------------------------------------------------------------------------
+
+
+@needs_int8
+def test_int8_is_fitted_and_written(fitted: Path, tiny_folder: Path) -> None:
+    plain, made = read_bundle(tiny_folder), read_bundle(fitted)
+    assert plain.activations is None
+    assert made.activations is not None
+    products = {name.rpartition(".")[0] for name in made.activations}
+    branches = {f"{branch}layer.1.{p}" for branch in ("ner.", "qa.", "") for p in PRODUCTS}
+    assert products == {f"layer.0.{p}" for p in PRODUCTS} | branches
+    for name, value in plain.weights.items():
+        assert np.array_equal(value, made.weights[name])
+    assert made.manifest.id == plain.manifest.id
+    kit = nlpkit.load(fitted, "cpu", "int8")
+    assert (kit.engine.name, kit.precision) == ("openvino", "int8")
+    assert [e.label for e in kit.ner(TEXTS[0])] == ["PER", "LOC"]
+
+
+PRODUCTS = ("qkv", "out", "up", "down")
+
+
+@needs_int8
+def test_int8_keeps_the_promises_on_real_weights(fitted_base_en: Path) -> None:
+    """Cosine to fp32 and independence of the batch, on texts that were not fitted on."""
+    texts = NEWS[1::2]
+    exact = nlpkit.load("base-en", "cpu", "fp32")
+    low = nlpkit.load(fitted_base_en, "cpu", "int8")
+    together, alone = low.embed(texts), np.stack([low.embed(text) for text in texts])
+    assert np.abs(together - alone).max() < 5e-3
+    cosines = (together * exact.embed(texts)).sum(axis=1)
+    assert cosines.mean() > 0.997
+    assert cosines.min() > 0.995
+    same = [
+        [(e.text, e.label) for e in a] == [(e.text, e.label) for e in b]
+        for a, b in zip(low.ner(texts), exact.ner(texts), strict=True)
+    ]
+    assert np.mean(same) > 0.9
+
+
+def test_a_grid_has_a_step_at_zero_and_covers_the_range() -> None:
+    for low, high in ((-1.0, 3.0), (0.0, 2.0), (-0.17, 24.0), (1.0, 2.0), (-3.0, -1.0)):
+        ends = grid(low, high)
+        step = (ends[1] - ends[0]) / 255
+        assert ends[0] <= min(low, 0) + step
+        assert ends[1] >= max(high, 0) - step
+        assert on_grid(np.zeros(1, np.float32), ends)[0] == 0
+        values = np.linspace(ends[0], ends[1], 1000, dtype=np.float32)
+        assert np.abs(on_grid(values, ends) - values).max() <= step * 0.51
+
+
+def test_fitting_is_better_than_rounding_as_it_is() -> None:
+    """Channels of very different sizes, as layer norms and GELUs make them."""
+    rng = np.random.default_rng(0)
+    values = rng.normal(size=(500, 64)).astype(np.float32)
+    values[:, 3] *= 60
+    weight = rng.normal(size=(64, 32)).astype(np.float32)
+    inputs = Inputs()
+    inputs.add(values, rng)
+    smooth, ends = fit_product(inputs, weight)
+
+    def error(smooth: Any, ends: Any) -> float:
+        rounded, scale = round_weight(weight * smooth[:, None])
+        found = on_grid(values / smooth, ends) @ (rounded * scale)
+        return float(np.square(found - values @ weight).mean())
+
+    plain = error(np.ones(64, np.float32), grid(values.min(), values.max()))
+    assert error(smooth, ends) < plain / 4
+
+
+def test_optimize_from_the_command_line(
+    tiny_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "texts.csv"
+    file.write_text("body\n" + "".join(f'"{t}"\n' for t in TEXTS if t), encoding="utf-8")
+    words = ["optimize", str(tiny_folder), "--texts", str(file), "-o", str(tmp_path / "new")]
+    assert app_main([*words, "--column", "body"]) == 0
+    assert "nlpkit evaluate" in capsys.readouterr().out
+    assert read_bundle(tmp_path / "new").activations is not None
+    assert app_main([*words, "--column", "body"]) == 2
+    assert "--overwrite" in capsys.readouterr().err
+    assert app_main([*words, "--overwrite"]) == 2
+    assert "no 'text' (fields: 'body')" in capsys.readouterr().err
+
+
+def test_optimize_refuses_nothing_and_what_is_there(tiny_folder: Path, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="no texts"):
+        optimize(tiny_folder, ["", " "], tmp_path / "new")
+    with pytest.raises(OutputExistsError):
+        optimize(tiny_folder, TEXTS, tmp_path)
+
+
+# -- which precision -----------------------------------------------------------------------------
+
+
+def test_the_fastest_precision_is_chosen() -> None:
+    found = probe.timings()
+    assert min(found.values()) > 0
+    choice = choose("cpu", "auto", ("fp32", "bf16", "int8"))
+    assert choice.precision == min(found, key=lambda one: found[one])
+    assert choice.engine == ("onnx" if choice.precision == "fp32" else "openvino")
+    assert f"{choice.precision} " in choice.reason.partition("fastest here: ")[2]
+    assert choose("cpu", "auto", ("fp32",)).precision == "fp32"
+
+
+def test_timings_are_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    found = probe.timings()
+    kept = json.loads(probe.cache_file().read_text())
+    assert kept == {probe.machine_key(): found}
+    probe.cache_file().write_text(json.dumps({probe.machine_key(): {"fp32": 1.0}, "old": {}}))
+    assert probe.timings() == {"fp32": 1.0}
+    probe.cache_file().write_text("no JSON")
+    assert probe.timings().keys() == found.keys()
+
+
+def test_a_cache_that_cannot_be_written_is_no_matter(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "file").write_text("")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
+    assert "fp32" in probe.timings()
+
+
+@pytest.mark.parametrize("limit", ["AVX2", "SSE41"])
+def test_an_old_processor_gets_a_slower_precision(limit: str, fitted: Path, tmp_path: Path) -> None:
+    """OpenVINO told to use no newer instructions: no bf16, and int8 sums that overflow."""
+    code = f"""
+import nlpkit
+kit = nlpkit.load({str(fitted)!r}, "cpu")
+print(kit.engine.name, kit.precision, [e.label for e in kit.ner({TEXTS[0]!r})])
+try:
+    nlpkit.load({str(fitted)!r}, "cpu", "int8")
+except nlpkit.errors.InputError as error:
+    print(error)
+"""
+    limits = {"ONEDNN_MAX_CPU_ISA": limit, "OV_CPU_MAX_ISA": limit}
+    environment = {**os.environ, **limits, "XDG_CACHE_HOME": str(tmp_path)}
+    run = subprocess.run(
+        [sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=False
+    )
+    first, second = run.stdout.splitlines() or [run.stderr, ""]
+    assert first == "onnx fp32 ['PER', 'LOC']"
+    assert "overflow on this processor" in second
+
+
+def test_int8_that_cannot_be_had_is_refused(tiny_folder: Path, fitted: Path) -> None:
+    with pytest.raises(InputError, match="nlpkit optimize BUNDLE"):
+        nlpkit.load(tiny_folder, "cpu", "int8")
+    with pytest.raises(InputError, match="'int8' on device 'cuda'"):
+        nlpkit.load(fitted, "cuda", "int8")
+
+
+def test_an_index_opens_in_the_precision_that_it_was_made_with(
+    tiny_folder: Path, tmp_path: Path
+) -> None:
+    low, exact = (nlpkit.load(tiny_folder, "cpu", p) for p in ("bf16", "fp32"))
+    for name, kit in (("low", low), ("exact", exact)):
+        with nlpkit.open_index(tmp_path / name, kit) as index:
+            index.upsert([Document("a", TEXTS[0])])
+    for name, kit in (("low", low), ("exact", exact)):
+        with nlpkit.open_index(tmp_path / name, tiny_folder) as index:
+            assert index.search("Ada")[0].document.id == "a"
+            assert index.pipeline is not None
+            assert index.pipeline.precision == kit.precision
+    if low.precision != exact.precision:
+        with pytest.raises(StoreError, match="fp32"):
+            nlpkit.open_index(tmp_path / "exact", low)
+
+
+def test_an_adapter_runs_beside_int8_in_bf16(fitted: Path, tmp_path: Path) -> None:
+    from nlpkit.bundle import write_pack
+
+    bundle = read_bundle(fitted)
+    kit = nlpkit.load(fitted, "cpu", "auto")
+    name = "encoder.layer.0.attention.self.query.weight"
+    pack = write_pack(
+        tmp_path / "pack",
+        "mood",
+        backbone=kit.name,
+        backbone_sha256=kit.backbone_sha256,
+        heads={"mood": replace(bundle.heads["sentiment"])},
+        adapter={
+            f"{name}.lora_A": np.ones((2, 32), np.float32),
+            f"{name}.lora_B": np.ones((32, 2), np.float32),
+            f"{name}.scaling": np.array(0.1, np.float32),
+        },
+    )
+    kit.add(pack)
+    assert kit.classify(TEXTS[0], task="mood") != kit.classify(TEXTS[0])
+
+
+#: Opens two engines, lets go of both, and says whether the thread's stack for signal handlers
+#: still is memory of this process.
+SIGNAL_STACK = """
+import ctypes, gc
+from nlpkit.engines.openvino import OpenVinoEngine, has_bf16
+from nlpkit.loading import load
+
+class Stack(ctypes.Structure):
+    _fields_ = [("at", ctypes.c_void_p), ("flags", ctypes.c_int), ("size", ctypes.c_size_t)]
+
+kits = [load(bundle, precision="fp32") for _ in range(2)]
+for kit in kits:
+    assert isinstance(kit.engine, OpenVinoEngine), kit.engine
+    kit.ner("Ada Lovelace lived in London.")
+has_bf16()
+while kits:
+    del kit, kits[0]
+    gc.collect()
+    kit = None
+stack = Stack()
+ctypes.CDLL(None).sigaltstack(None, ctypes.byref(stack))
+ranges = [line.split()[0].split("-") for line in open("/proc/self/maps")]
+mapped = any(int(a, 16) <= (stack.at or 0) < int(b, 16) for a, b in ranges)
+assert stack.at is None or mapped, "a signal would end this process"
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+def test_engines_that_go_leave_signals_in_order(tmp_path: Path) -> None:
+    bundle = tiny_bundle(tmp_path / "tiny")
+    code = f"bundle = {str(bundle)!r}\n{SIGNAL_STACK}"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
