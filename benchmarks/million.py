@@ -295,7 +295,8 @@ def make_vectors(setup: Setup) -> dict[str, Any]:
 def embedded(file: Path, texts: Sequence[str], model: str) -> Floats:
     """The texts' vectors, kept in the file."""
     if not file.is_file():
-        kit = nlpkit.load(model)
+        # A query alone and among others is the same in fp32: recall is the index's affair.
+        kit = nlpkit.load(model, precision="fp32")
         draft = file.with_suffix(".draft")
         rows = np.lib.format.open_memmap(
             draft, "w+", np.float32, (len(texts), kit.embed("width").shape[0])
