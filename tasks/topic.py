@@ -61,7 +61,7 @@ def task(epochs: float = 1) -> Task:
         sources=(TRAIN,),
         epochs=epochs,
         max_length=192,
-        batch_tokens=768,
+        batch_tokens=1024,
         label_smoothing=0.05,
         dev=(
             Dev(

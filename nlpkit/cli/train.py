@@ -64,6 +64,13 @@ def train(
         ),
     ] = None,
     model: Model = "base-en",
+    begin_from: Annotated[
+        str | None,
+        typer.Option(
+            "--from",
+            help="Let a recipe go on from this bundle's weights, not from the published backbone.",
+        ),
+    ] = None,
     seed: Annotated[
         int | None, typer.Option(help="By default the recipe's, or 0.", show_default=False)
     ] = None,
@@ -86,8 +93,12 @@ def train(
         for option, value in given.items():
             if value is not None:
                 raise InputError(f"{option} goes with --task; the recipe {recipe} says it itself")
-        path, scores = _recipe(recipe, output, seed, device, checkpoint_minutes, overwrite)
+        path, scores = _recipe(
+            recipe, output, begin_from, seed, device, checkpoint_minutes, overwrite
+        )
     else:
+        if begin_from is not None:
+            raise InputError("--from goes with a recipe; --task begins from --model")
         _require("train", "torch", "transformers", *(["peft"] if tune == "lora" else []))
         from nlpkit.engines import choose
         from nlpkit.training.run import train_pack
@@ -123,6 +134,7 @@ def train(
 def _recipe(
     name: str,
     output: Path | None,
+    begin_from: str | None,
     seed: int | None,
     device: str,
     checkpoint_minutes: float,
@@ -141,6 +153,7 @@ def _recipe(
         path = train_recipe(
             recipe,
             output or Path(f"{recipe.name}-{recipe.version}"),
+            begin_from=begin_from,
             device=choose(device).device,
             checkpoint_minutes=checkpoint_minutes,
             overwrite=overwrite,

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
+from nlpkit.engines import PluggedHead
 from nlpkit.engines.torch import last_layers, run_branches
 from nlpkit.heads import Head
 from nlpkit.text import N_SHAPES, Batch
@@ -43,6 +44,28 @@ class MultiTaskModel(nn.Module):
                     _initial(head, parameter, shape, generator)
                 )
 
+    def go_on_from(
+        self, branches: Mapping[str, nn.ModuleList], heads: Mapping[str, PluggedHead]
+    ) -> None:
+        """Take over the branches and heads of the same name, size and labels."""
+        for name, layers in branches.items():
+            if len(self.own_layers.get(name, ())) == len(layers):
+                self.branches[name].load_state_dict(layers.state_dict())
+        for name, plugged in heads.items():
+            mine = self.parameters_of(name) if name in self.heads else {}
+            shapes = {key: tuple(value.shape) for key, value in mine.items()}
+            if shapes == {key: value.shape for key, value in plugged.parameters.items()} and (
+                self.heads[name].labels == plugged.head.labels
+            ):
+                for key, value in mine.items():
+                    value.data.copy_(torch.tensor(plugged.parameters[key]))
+
+    def set_attention_dropout(self, share: float | None) -> None:
+        """Leave out this share of attention's weights in training (None: as configured)."""
+        for name, module in self.named_modules():
+            if share is not None and name.endswith("attention.self.dropout"):
+                cast(nn.Dropout, module).p = share
+
     def hidden(self, batch: Batch, heads: Iterable[str]) -> dict[str, Tensor]:
         """What each of these heads reads: (batch, length) to (batch, length, width)."""
         branches = {name: self.branch_of(name) for name in heads}
@@ -55,7 +78,7 @@ class MultiTaskModel(nn.Module):
     @property
     def own_layers(self) -> dict[str, nn.ModuleList]:
         """The layers of each branch, by name."""
-        return dict(self.branches.items())  # type: ignore[arg-type]
+        return {name: cast(nn.ModuleList, layers) for name, layers in self.branches.items()}
 
     def logits(self, name: str, hidden: Tensor, batch: Batch) -> Tensor:
         result: Tensor = self.heads[name].forward(hidden, batch, self.parameters_of(name))

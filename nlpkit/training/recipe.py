@@ -91,7 +91,9 @@ class Recipe:
     case, ``unpunctuated`` that its last full stop or question mark is left out.
 
     ``keep_embedding`` weighs the term that holds the pooled vectors near those of the backbone
-    the training started from (1 - cosine), on the texts of every task that asks for it.
+    the training started from (1 - cosine), on the texts of every task that asks for it; where
+    ``keep_every`` is more than 1, at every so manieth step, weighing so much more there. Attention
+    weights are dropped out at the rate ``attention_dropout`` (None: the backbone's own).
     ``fit(pipeline)`` runs after training and gives values for heads' configs that are fitted and
     not trained, such as the threshold of "no answer". ``licence`` says under which terms the
     weights may be used; it goes beside them as WEIGHTS-LICENSE and, with ``intended_use`` and
@@ -106,6 +108,8 @@ class Recipe:
     tokens: int | None = None
     alpha: float = 1.0
     keep_embedding: float = 0.0
+    keep_every: int = 1
+    attention_dropout: float | None = None
     learning_rate: float = 1.5e-4
     head_learning_rate: float = 1e-3
     weight_decay: float = 0.01

@@ -19,7 +19,7 @@ from transformers import PreTrainedModel
 
 from nlpkit.bundle import Bundle, read_bundle, write_pack
 from nlpkit.engines import PluggedHead
-from nlpkit.engines.torch import TorchEngine, check_device, to_torch
+from nlpkit.engines.torch import check_device, to_torch
 from nlpkit.errors import InputError, OutputExistsError, UnknownNameError
 from nlpkit.evaluation import evaluate_files
 from nlpkit.heads import Head, PoolingHead, SequenceHead, make_head
@@ -41,8 +41,15 @@ from nlpkit.training.checkpoint import remove_checkpoints
 from nlpkit.training.finish import plugged_heads, save_bundle
 from nlpkit.training.items import Item, check_examples, make_items
 from nlpkit.training.recipe import Recipe, Task
-from nlpkit.training.trainer import Progress, Start, Trained, stack_targets, start_of, train
-from nlpkit.weights import dequantise
+from nlpkit.training.trainer import (
+    Progress,
+    Start,
+    Trained,
+    stack_targets,
+    start_from,
+    start_of,
+    train,
+)
 
 TASKS = {
     "classification": "sequence-classification",
@@ -70,6 +77,7 @@ def train_recipe(
     recipe: Recipe,
     output: Path,
     *,
+    begin_from: str | Path | None = None,
     device: str = "cpu",
     checkpoint_minutes: float = 5.0,
     storage: str = "int8",
@@ -80,12 +88,18 @@ def train_recipe(
 
     Checkpoints and curves lie in ``<output>.training``; the same call resumes from them.
     ``<output>.training/float32`` holds the same model with its weights unquantised.
+    ``begin_from`` is a bundle whose backbone, branches and heads the tasks go on from; without it
+    they begin with the recipe's backbone as it is published.
+
+    Raises:
+        InputError: the bundle's backbone reads word shapes and the recipe's does not, or the
+            other way about.
     """
     if output.exists() and not overwrite:
         raise OutputExistsError.of(output)
     check_device(device)
     work = work_folder(output)
-    start = start_of(recipe)
+    start = start_of(recipe) if begin_from is None else _begin_from(begin_from, recipe)
     trained = train(
         recipe,
         work,
@@ -98,6 +112,16 @@ def train_recipe(
     save_trained(trained, recipe, start.encoder, output, storage)
     remove_checkpoints(work)
     return output
+
+
+def _begin_from(bundle: str | Path, recipe: Recipe) -> Start:
+    found = read_bundle(bundle)
+    if found.manifest.shape_types != recipe.word_shape_types:
+        raise InputError(
+            f"{bundle}: word shapes are token types there: {found.manifest.shape_types}; "
+            f"expected {recipe.word_shape_types}, as word_shape_types of recipe {recipe.name} says"
+        )
+    return start_from(found)
 
 
 def save_trained(
@@ -116,6 +140,7 @@ def save_trained(
             storage=how,
             fitted=fitted,
             facts=facts,
+            rows=trained.rows,
             extra={"WEIGHTS-LICENSE": recipe.licence + "\n"} if recipe.licence else None,
             overwrite=True,
         )
@@ -347,17 +372,10 @@ def _batches(items: Sequence[Item], token_budget: int, seed: int) -> list[list[i
     return made
 
 
-def _backbone(bundle: Bundle) -> Start:
-    engine = TorchEngine.from_weights(
-        dequantise(bundle.weights), bundle.manifest.config, "cpu", "fp32"
-    )
-    return Start(engine.backbone.train(), bundle.encoder)
-
-
 def _lora(
     recipe: Recipe, bundle: Bundle, output: Path, device: str, report: Report
 ) -> tuple[PluggedHead, dict[str, NDArray[Any]]]:
-    start = _backbone(bundle)
+    start = start_from(bundle)
     wrapped = with_lora(start.backbone, recipe.seed)
     train_to = work_folder(output)
     trained = train(recipe, train_to, Start(wrapped, start.encoder), device=device, report=report)
@@ -402,7 +420,8 @@ def _full(
     overwrite: bool,
     report: Report,
 ) -> Path:
-    start = _backbone(bundle)
+    start = start_from(bundle)
+    start = Start(start.backbone, start.encoder)  # the head is new, whatever its name
     work = work_folder(output)
     trained = train(recipe, work, start, device=device, report=report)
     path = save_bundle(
@@ -411,6 +430,7 @@ def _full(
         output,
         tokenizer=start.encoder.to_str(),
         facts=facts,
+        rows=trained.rows,
         overwrite=overwrite,
     )
     shutil.rmtree(work)

@@ -11,9 +11,9 @@ import hashlib
 import math
 import signal
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass, fields
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
@@ -23,20 +23,25 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
-from nlpkit.engines.torch import run_backbone, to_torch
+from nlpkit.bundle import Bundle
+from nlpkit.engines import PluggedHead
+from nlpkit.engines.torch import TorchEngine, run_backbone, to_torch
 from nlpkit.errors import TrainingError
 from nlpkit.heads import Head, make_head
 from nlpkit.heads.token import IGNORE
 from nlpkit.huggingface import load_backbone, load_encoder
-from nlpkit.text import Batch, TextEncoder, pad
+from nlpkit.text import Batch, Row, TextEncoder, pad
 from nlpkit.training.checkpoint import Checkpoints
 from nlpkit.training.curve import Curve, Means
 from nlpkit.training.dev import Scores, dev_scores, mean_score, pipeline_of
 from nlpkit.training.model import MultiTaskModel, add_shape_types
 from nlpkit.training.plan import Plan, Step
 from nlpkit.training.recipe import Recipe, Task
+from nlpkit.weights import dequantise
 
 LOG_EVERY = 20
+#: Tokens of each task that int8 is fitted on.
+SAMPLE_TOKENS = 8_000
 #: Names of the model's parameters: those of heads, and the rows of word shapes.
 HEADS = "head_parameters."
 SHAPE_ROWS = "backbone.embeddings.token_type_embeddings.weight"
@@ -60,18 +65,26 @@ class Progress:
 
 @dataclass(frozen=True, slots=True)
 class Start:
-    """Where a training starts: an encoder with its tokenizer. Frozen parameters stay frozen."""
+    """Where a training starts: an encoder with its tokenizer. Frozen parameters stay frozen.
+
+    ``branches`` and ``heads`` are what tasks of the same names go on from, ``origin`` is whose
+    they are.
+    """
 
     backbone: PreTrainedModel
     encoder: TextEncoder
+    branches: Mapping[str, nn.ModuleList] = field(default_factory=dict)
+    heads: Mapping[str, PluggedHead] = field(default_factory=dict)
+    origin: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class Trained:
-    """A trained model, and what is worth recording of how it came about."""
+    """A trained model, what is worth recording of how it came about, and some of what it read."""
 
     model: MultiTaskModel
     record: dict[str, Any]
+    rows: list[Row]
 
 
 def start_of(recipe: Recipe) -> Start:
@@ -81,6 +94,14 @@ def start_of(recipe: Recipe) -> Start:
         add_shape_types(backbone)
     encoder = load_encoder(recipe.backbone, backbone.config, shape_types=recipe.word_shape_types)
     return Start(backbone, encoder)
+
+
+def start_from(bundle: Bundle) -> Start:
+    """A bundle's backbone, branches and heads."""
+    config = bundle.manifest.config
+    engine = TorchEngine.from_weights(dequantise(bundle.weights), config, "cpu", "fp32")
+    origin = f"{bundle.manifest.id} {bundle.sha256}"
+    return Start(engine.backbone, bundle.encoder, engine.branches, bundle.heads, origin)
 
 
 def train(
@@ -106,16 +127,20 @@ def train(
     folder.mkdir(parents=True, exist_ok=True)
     heads = {task.name: make_head(task.kind, task.config) for task in recipe.tasks}
     own_layers = {task.name: task.own_layers for task in recipe.tasks}
-    model = MultiTaskModel(start.backbone, heads, recipe.seed, own_layers).to(device)
+    model = MultiTaskModel(start.backbone, heads, recipe.seed, own_layers)
+    model.go_on_from(start.branches, start.heads)
+    model.set_attention_dropout(recipe.attention_dropout)
+    model.to(device)
     teacher = None
     if recipe.keep_embedding:
         teacher = load_backbone(recipe.backbone).eval()
         nn.Module.to(teacher, device)
-    run = _Run(recipe, model, teacher, folder, device, Plan(recipe, heads, start.encoder))
+    plan = Plan(recipe, heads, start.encoder)
+    run = _Run(recipe, model, teacher, folder, device, plan, start.origin)
     run.resume()
     with _stop_on_signal() as stopped, Curve(folder, run.number) as curve:
         run.loop(start.encoder, curve, checkpoint_minutes, stopped, report)
-    return Trained(model.eval(), run.finish(start.encoder))
+    return Trained(model.eval(), run.finish(start.encoder), run.plan.some(SAMPLE_TOKENS))
 
 
 def stack_targets(head: Head, targets: Sequence[Any], length: int) -> NDArray[Any]:
@@ -136,13 +161,15 @@ class _Run:
         folder: Path,
         device: str,
         plan: Plan,
+        origin: str,
     ) -> None:
         self.recipe = recipe
         self.model = model
         self.teacher = teacher
         self.device = device
         self.plan = plan
-        self.checkpoints = Checkpoints(folder, _identity(recipe, model, plan))
+        self.origin = origin
+        self.checkpoints = Checkpoints(folder, _identity(recipe, model, plan, origin))
         self.tasks: dict[str, Task] = {task.name: task for task in recipe.tasks}
         self.embedding = next((t.name for t in recipe.tasks if t.kind == "pooling"), None)
         kind = device.split(":")[0]
@@ -222,8 +249,8 @@ class _Run:
         )
         batch = to_torch(padded, self.device)
         dtype = torch.bfloat16
-        kept = self.embedding if self.teacher is not None and task.keep_embedding else None
-        with torch.autocast(self.device.split(":")[0], dtype=dtype):
+        kept = self.embedding if self._keeps(task) else None
+        with _attention(self.device), torch.autocast(self.device.split(":")[0], dtype=dtype):
             states = self.model.hidden(batch, filter(None, {task.name, kept}))
         hidden = {name: state.float() for name, state in states.items()}
         total = torch.zeros((), device=self.device)
@@ -241,7 +268,8 @@ class _Run:
             pooled = self.model.logits(kept, hidden[kept], batch)
             distance = head.loss(pooled, self._teacher_vectors(batch, dtype))
             losses[f"{kept}/{task.name}"] = float(distance.detach())
-            total = total + self.recipe.keep_embedding * distance
+            times = 1 if task.kind == "pooling" else self.recipe.keep_every
+            total = total + self.recipe.keep_embedding * times * distance
         self._check("loss", float(total.detach()), step)
         self.optimizer.zero_grad(set_to_none=True)
         total.backward()
@@ -252,6 +280,11 @@ class _Run:
         self.optimizer.step()
         self._average()
         return losses
+
+    def _keeps(self, task: Task) -> bool:
+        """Whether this step holds the embedding: every so manieth does, an embedding's always."""
+        due = task.kind == "pooling" or self.number % self.recipe.keep_every == 0
+        return self.teacher is not None and task.keep_embedding and due
 
     def _check(self, what: str, value: float, step: Step) -> None:
         if math.isfinite(value):
@@ -314,6 +347,7 @@ class _Run:
             "tokens": self.tokens,
             "steps": self.number,
             "minutes": round(self.minutes, 1),
+            **({"from": self.origin} if self.origin else {}),
             "tasks": {
                 name: {"epochs": round(self.plan.epochs[name], 3), "tokens_an_epoch": size}
                 for name, size in self.plan.sizes.items()
@@ -375,8 +409,16 @@ class _Run:
         return self.averages or {name: p.detach() for name, p in _trained(self.model)}
 
 
-def _identity(recipe: Recipe, model: MultiTaskModel, plan: Plan) -> str:
-    """A hash of all that a run follows from: settings, what is trained, the first passes."""
+def _attention(device: str) -> AbstractContextManager[object]:
+    """On a CPU attention by plain products: going back through torch's fused one takes twice as
+    long (2.13, batches of 1,024 tokens)."""
+    if device != "cpu":
+        return nullcontext()
+    return torch.nn.attention.sdpa_kernel(torch.nn.attention.SDPBackend.MATH)
+
+
+def _identity(recipe: Recipe, model: MultiTaskModel, plan: Plan, origin: str) -> str:
+    """A hash of all that a run follows from: start, settings, what is trained, the first passes."""
     settings: dict[str, Any] = {f.name: getattr(recipe, f.name) for f in fields(recipe)}
     for words in ("fit", "licence", "intended_use", "known_failures", "description"):
         del settings[words]
@@ -387,7 +429,7 @@ def _identity(recipe: Recipe, model: MultiTaskModel, plan: Plan) -> str:
         }
         for task in recipe.tasks
     ]
-    described = repr((settings, [name for name, _ in _trained(model)], plan.sha256))
+    described = repr((settings, [name for name, _ in _trained(model)], plan.sha256, origin))
     return hashlib.sha256(described.encode()).hexdigest()
 
 
