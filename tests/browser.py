@@ -45,6 +45,14 @@ DESKTOP, PHONE = (1280, 900), (390, 844)
 PATIENCE = 60_000
 
 Scheme = Literal["light", "dark"]
+#: The themes' backgrounds, as in the app's config.toml.
+BACKGROUNDS: dict[Scheme, str] = {"light": "rgb(255, 255, 255)", "dark": "rgb(20, 23, 27)"}
+#: What a scan looks at: colours change with the theme, and what is where with the width.
+LOOKS: tuple[tuple[tuple[int, int], Scheme], ...] = (
+    (DESKTOP, "light"),
+    (DESKTOP, "dark"),
+    (PHONE, "dark"),
+)
 
 
 @dataclass(frozen=True)
@@ -168,14 +176,44 @@ def choose(page: Page, box: str, option: str) -> None:
     page.keyboard.press("Escape")
 
 
+def settle(page: Page) -> None:
+    """Wait until the page rests and all of it is there."""
+    for marker in ("[data-testid=stStatusWidget]", "[data-stale=true]", "[data-testid=stSkeleton]"):
+        expect(page.locator(marker)).to_have_count(0)
+
+
+def scan(page: Page, state: str) -> None:
+    """Look with axe at a state of the page, in both themes and at both widths."""
+    page.add_style_tag(content="* { transition: none !important; animation: none !important; }")
+    for size, scheme in LOOKS:
+        show_as(page, size, scheme)
+        assert problems(page) == [], f"{state}, {size[0]} pixels wide, {scheme}"
+        sideways = page.evaluate("document.documentElement.scrollWidth")
+        assert sideways <= size[0], f"{state}: the page scrolls sideways"
+    show_as(page, *LOOKS[0])
+
+
+def show_as(page: Page, size: tuple[int, int], scheme: Scheme) -> None:
+    """Change the width and the theme, and wait until the page has followed."""
+    page.set_viewport_size({"width": size[0], "height": size[1]})
+    page.emulate_media(color_scheme=scheme)
+    expect(page.locator(".stApp")).to_have_css("background-color", BACKGROUNDS[scheme])
+    settle(page)
+
+
 def problems(page: Page) -> list[str]:
     """What axe-core finds serious or critical on a page, a line for each place."""
-    from axe_playwright_python.sync_playwright import Axe
+    from axe_playwright_python.base import AXE_SCRIPT
 
-    found: list[dict[str, Any]] = Axe().run(page).response["violations"]
+    if not page.evaluate("'axe' in window"):
+        page.evaluate(AXE_SCRIPT)
+    # Only what matters crosses over: the whole report is large.
+    found: list[dict[str, Any]] = page.evaluate(
+        """async () => (await axe.run({resultTypes: ['violations']})).violations
+            .filter(one => ['serious', 'critical'].includes(one.impact))"""
+    )
     return [
         f"{one['impact']}: {one['id']} ({one['help']}): {node['html'][:200]}"
         for one in found
-        if one["impact"] in ("serious", "critical")
         for node in one["nodes"]
     ]

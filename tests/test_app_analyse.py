@@ -138,6 +138,30 @@ def test_a_long_text_comes_in_parts(workspace_folder: Path) -> None:
 # -- why -------------------------------------------------------------------------------------------
 
 
+def test_of_a_long_text_the_beginning_is_shown_first(
+    workspace_folder: Path, kit: Pipeline, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Before all of it is read; then it makes room for the result."""
+    text = f"{TEXT} {'the old engine ' * 5}\n" * 900
+    assert len(text) > 100_000
+    analyze = Pipeline.analyze
+    seen: list[str] = []
+
+    def watched(self: Pipeline, given: Any, tasks: Any = None) -> Any:
+        seen.append(given)
+        return analyze(self, given, tasks)
+
+    monkeypatch.setattr(Pipeline, "analyze", watched)
+    app = analysed(text)
+    assert not app.error
+    beginning, whole = seen
+    assert text.startswith(beginning)
+    assert len(beginning) < 20_000
+    assert whole == text
+    assert "Its beginning:" not in said(app)
+    assert len(app.code) == 1  # thousands of lines of JSON are a file alone
+
+
 def test_why_shows_the_words_of_the_library(workspace_folder: Path, kit: Pipeline) -> None:
     app = analysed(TEXT)
     chosen = ("topic", "trade")

@@ -308,6 +308,30 @@ def test_filters_choose_rows(workspace: Workspace) -> None:
     assert list(address(other)) == ["batch"]
 
 
+@pytest.mark.parametrize(
+    ("query", "task"),
+    [({}, "sentiment"), ({"is.topic": "Sports"}, "topic"), ({"label": "PER"}, "ner")],
+)
+def test_the_rows_that_pass_are_corrected(
+    workspace: Workspace, query: dict[str, str], task: str
+) -> None:
+    """The page Label opens at the same rows, for the task that the filters are about."""
+    batch = some_batch(workspace, as_csv(reviews(60)))
+    worked(batch)
+    names = {"is.topic": batch.labels("topic")[0]}
+    query = {name: names.get(name, value) for name, value in query.items()}
+    app = open_app("batch")
+    for name, value in {"batch": str(batch.number), **query}.items():
+        app.query_params[name] = value
+    app = button(app.run(), "Correct these").click().run()
+    assert not app.exception
+    assert [title.value for title in app.title] == ["Label and retrain"]
+    expected = {"task": task, "show": "correct", "batch": str(batch.number), **query}
+    assert {name: values[-1] for name, values in address(app).items()} == expected
+    n = batch.count(batch_filters.filters_of({name: [value] for name, value in query.items()}))
+    assert f"Text 1 of {n}" in said(app)
+
+
 def test_filters_that_nothing_passes_are_told(workspace: Workspace) -> None:
     batch = some_batch(workspace, as_csv(reviews(5)))
     worked(batch)
@@ -595,6 +619,9 @@ def test_progress_in_words(change: dict[str, Any], told: str) -> None:
 
 
 def test_numbers_in_words() -> None:
+    told = [words.roughly(seconds) for seconds in (6.6, 14.0, 54.0, 59.0, 100.0, 7200.0)]
+    expected = ["about 7 s", "about 10 s", "about 50 s", "about 1 min", "about 2 min"]
+    assert told == [*expected, "about 120 min"]
     assert words.counted(1, "row") == "1 row"
     assert words.counted(2000, "row") == "2,000 rows"
     assert [words.duration(s) for s in (0.2, 59, 125, 4800)] == [

@@ -449,9 +449,9 @@ def test_styles_hold_nothing_but_styles(kit: Pipeline, text: str, label: str) ->
 
 
 def some_corrections(workspace: Workspace, n: int = 12, by: str = "Ada", **more: Any) -> None:
-    """Texts about the weather and about engines, each judged by one simple rule."""
+    """Texts of two sorts that the tiny model tells apart, judged by which they are."""
     for i in range(n):
-        text = f"the {'good' if i % 2 else 'poor'} engine {i} in town"
+        text = f"{'LONDON ' * 8 if i % 2 else '1843 ? ' * 4}{'x' * (i // 2)}"
         value = "positive" if i % 2 else "negative"
         workspace.corrections.add(text, "sentiment", value, by=by, **more)
 
@@ -479,7 +479,7 @@ def test_agreement_is_that_of_the_library(workspace: Workspace) -> None:
     app = label_page(task="sentiment", show="corrections")
     assert "No text was judged by two people yet" in said(app)
     some_corrections(workspace, 4, "Ben")
-    workspace.corrections.add("the good engine 1 in town", "sentiment", "neutral", by="Ben")
+    workspace.corrections.add("LONDON " * 8, "sentiment", "neutral", by="Ben")
     app = label_page(task="sentiment", show="corrections")
     agreement = workspace.corrections.agreement("sentiment")
     assert agreement.value is not None

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from browser import DESKTOP, PHONE, App, Scheme, choose, launch, new_context, problems, running_app
+from browser import App, choose, launch, new_context, problems, running_app, scan, settle
 from playwright.sync_api import Browser, Dialog, Locator, Page, Playwright, expect
 from workspaces import as_csv, reviews
 
@@ -75,12 +75,6 @@ def show(page: Page, view: str) -> None:
     settle(page)
 
 
-def settle(page: Page) -> None:
-    """Wait until the page rests and all of it is there."""
-    for marker in ("[data-testid=stStatusWidget]", "[data-stale=true]", "[data-testid=stSkeleton]"):
-        expect(page.locator(marker)).to_have_count(0)
-
-
 def wait_until_done(page: Page, n_rows: int) -> None:
     expect(page.get_by_text(f"Done: {n_rows:,} rows")).to_be_visible(timeout=WORK)
     settle(page)
@@ -129,7 +123,8 @@ def test_two_thousand_rows_from_the_upload_to_the_files(
         )
         assert (line["sentiment"], line["topic"]) == classes(one)
         for task in ("sentiment", "topic"):
-            assert line[f"{task}_score"] == pytest.approx(one.labels[task][0].score, abs=1e-4)
+            # In low precision a text may differ by this from itself in another batch.
+            assert line[f"{task}_score"] == pytest.approx(one.labels[task][0].score, abs=5e-3)
         assert [(e["text"], e["label"], e["start"], e["end"]) for e in line["entities"]] == [
             (e.text, e.label, e.start, e.end) for e in one.entities
         ]
@@ -156,6 +151,16 @@ def test_two_thousand_rows_from_the_upload_to_the_files(
     assert [row["review"] for row in found] == [row["review"] for row in chosen]
     expect(page).to_have_url(re.compile(r"batch=\d+&words=great&is.sentiment="))
 
+    with open_workspace(batches.workspace) as workspace:
+        workspace.batches()[0].delete()  # by somebody else
+    button(page, "CSV").click()
+    refused = page.get_by_test_id("stDownloadButtonError")
+    expect(refused).to_be_visible()
+    told = refused.evaluate("refused => getComputedStyle(refused, '::after').content")
+    assert "Reload this page" in told
+    page.reload()
+    expect(page.get_by_role("alert")).to_contain_text("it may have been deleted")
+
 
 def test_a_job_goes_on_without_the_page(page: Page, batches: App, chromium: Browser) -> None:
     open_page(page, batches)
@@ -177,6 +182,7 @@ def test_a_job_goes_on_without_the_page(page: Page, batches: App, chromium: Brow
     assert share_done(other) >= before
     button(other, "Show what is read so far").click()
     expect(other.get_by_role("heading", name="Sentiment")).to_be_visible()
+    settle(other)  # a click into the midst of a redraw can be lost
 
     button(other, "Pause").click()
     expect(other.get_by_text("Paused at")).to_be_visible()
@@ -186,6 +192,7 @@ def test_a_job_goes_on_without_the_page(page: Page, batches: App, chromium: Brow
     expect(other.get_by_text("Paused at")).to_be_visible()
     button(other, "Go on").click()
     expect(other.get_by_text("rows a second")).to_be_visible()
+    settle(other)
     button(other, "Cancel").click()
     expect(other.get_by_text("Cancelled at")).to_be_visible()
     assert paused_at <= n_done(other) < MANY_ROWS
@@ -310,8 +317,6 @@ def sign_in(page: Page, name: str) -> None:
 
 # -- accessibility ---------------------------------------------------------------------------------
 
-SCHEMES: tuple[Scheme, ...] = ("light", "dark")
-
 
 def test_axe_finds_nothing_serious(page: Page, batches: App) -> None:
     rows = reviews(200, seed=4)
@@ -356,18 +361,3 @@ def test_axe_finds_nothing_serious_while_a_job_runs(page: Page, batches: App) ->
     page.get_by_role("button", name="All batches").click()
     expect(page.get_by_role("button", name="axe many.csv")).to_be_visible()
     scan(page, "the list")
-
-
-def scan(page: Page, state: str) -> None:
-    """Look at a state of the page at both widths and in both themes."""
-    for width, height in (DESKTOP, PHONE):
-        page.set_viewport_size({"width": width, "height": height})
-        for scheme in SCHEMES:
-            page.emulate_media(color_scheme=scheme)
-            page.wait_for_timeout(400)  # colours change gradually
-            settle(page)
-            assert problems(page) == [], f"{state}, {width} pixels wide, {scheme}"
-        sideways = page.evaluate("document.documentElement.scrollWidth")
-        assert sideways <= width, f"{state}: the page scrolls sideways"
-    page.set_viewport_size({"width": DESKTOP[0], "height": DESKTOP[1]})
-    settle(page)

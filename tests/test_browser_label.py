@@ -17,7 +17,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 import pytest
-from browser import DESKTOP, PHONE, App, Scheme, new_context, problems, running_app
+from browser import PHONE, App, new_context, running_app, scan, settle
 from playwright.sync_api import Browser, Dialog, Locator, Page, expect
 from test_browser_shell import NamingProxy
 from workspaces import as_csv
@@ -130,12 +130,6 @@ def open_page(page: Page, app: App, query: str = "") -> None:
     page.goto(f"{app.url}/label{query}")
     expect(page.get_by_role("heading", name="Label and retrain")).to_be_visible()
     settle(page)
-
-
-def settle(page: Page) -> None:
-    """Wait until the page rests and all of it is there."""
-    for marker in ("[data-testid=stStatusWidget]", "[data-stale=true]", "[data-testid=stSkeleton]"):
-        expect(page.locator(marker)).to_have_count(0)
 
 
 def button(page: Page, name: str) -> Locator:
@@ -426,8 +420,6 @@ def signed_in(browser: Browser, app: App, name: str) -> Iterator[Page]:
 
 # -- accessibility ---------------------------------------------------------------------------------
 
-SCHEMES: tuple[Scheme, ...] = ("light", "dark")
-
 
 def test_axe_finds_nothing_serious_in_label(page: Page, labels: App) -> None:
     for task in ("ner", "sentiment", "topic"):
@@ -457,18 +449,6 @@ def test_axe_finds_nothing_serious_in_models(page: Page, labels: App) -> None:
         page.get_by_role("tab", name=view).click()
         expect(page.get_by_role("tab", name=view)).to_have_attribute("aria-selected", "true")
         scan(page, view)
-
-
-def scan(page: Page, state: str) -> None:
-    """Look at a state of the page at both widths and in both themes."""
-    for width, height in (DESKTOP, PHONE):
-        page.set_viewport_size({"width": width, "height": height})
-        for scheme in SCHEMES:
-            page.emulate_media(color_scheme=scheme)
-            page.wait_for_timeout(400)  # colours change gradually
-            settle(page)
-            assert problems(page) == [], f"{state}, {width} pixels wide, {scheme}"
-    page.set_viewport_size({"width": DESKTOP[0], "height": DESKTOP[1]})
 
 
 def test_pages_fit_a_telephone(chromium: Browser, labels: App) -> None:

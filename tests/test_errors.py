@@ -81,6 +81,6 @@ def test_an_absent_extra_names_the_pip_command(
     monkeypatch.setitem(sys.modules, module, None)
     expected = f"needs the module '{module}', .* run: pip install 'nlpkit-bert\\[gpu\\]'"
     with pytest.raises(MissingExtraError, match=expected) as caught:
-        nlpkit.load(str(tiny_folder), device="cpu", precision="bf16")
+        nlpkit.load(str(tiny_folder), device="cpu", precision="fp16")
     assert isinstance(caught.value, ImportError)
     nlpkit.load(str(tiny_folder), device="cpu")  # the CPU engine needs none

@@ -176,3 +176,10 @@ def test_the_wheel_carries_the_app_with_its_looks(wheel_files: set[str]) -> None
     for file in (ROOT / "apps" / "analyst").rglob("*"):
         if file.is_file() and "__pycache__" not in file.parts:
             assert f"nlpkit/recipes/{file.relative_to(ROOT)}" in wheel_files
+
+
+def test_the_wheel_carries_the_sides_of_the_benchmark(wheel_files: set[str]) -> None:
+    for file in (ROOT / "benchmarks" / "peers").rglob("*"):
+        if file.suffix in (".py", ".txt"):
+            relative = file.relative_to(ROOT / "benchmarks" / "peers")
+            assert f"nlpkit/recipes/peers/{relative}" in wheel_files

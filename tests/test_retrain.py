@@ -15,6 +15,7 @@ import pytest
 from tiny import assert_same
 from workspaces import reviews
 
+import nlpkit
 from nlpkit import retrain as module
 from nlpkit.bundle import read_pack_manifest
 from nlpkit.engines import PluggedHead
@@ -47,6 +48,12 @@ def by_place(texts: Sequence[str] = TEXTS) -> list[Example]:
 
 
 TASKS = {"sentiment": by_word, "topic": by_topic, "ner": by_place}
+
+
+@pytest.fixture(scope="module")
+def kit(tiny_folder: Path) -> Pipeline:
+    """The tiny bundle's pipeline in fp32, for exact comparisons."""
+    return nlpkit.load(tiny_folder, "cpu", "fp32")
 
 
 @pytest.fixture(scope="module")

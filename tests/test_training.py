@@ -270,7 +270,10 @@ def test_a_recipe_becomes_a_bundle(recipe: Recipe, tmp_path: Path) -> None:
     assert (path / "WEIGHTS-LICENSE").read_text() == "Free.\n"
     exact = nlpkit.load(str(tmp_path / "small-1.training" / "float32"), device="cpu")
     assert float(kit.embed("a good day") @ exact.embed("a good day")) > 0.99
-    assert (kit.precision, exact.precision) == ("int8 weights, fp32", "fp32")
+    assert (kit.storage, exact.storage) == ("int8", "float32")
+    fitted = read_bundle(path).activations
+    assert fitted is not None
+    assert {name.rpartition(".")[2] for name in fitted} == {"smooth", "range"}
     assert not list((tmp_path / "small-1.training").glob("checkpoint*"))
     with pytest.raises(OutputExistsError):
         train_recipe(recipe, path)

@@ -15,11 +15,14 @@ from typer.main import get_command
 
 from nlpkit.cli import (
     app_command,
+    bench,
     bundles,
     card,
     doctor,
     evaluate,
+    export,
     index,
+    optimize,
     quickstart,
     texts,
     train,
@@ -44,9 +47,12 @@ for command in (
     train.train,
     evaluate.evaluate,
     card.card,
+    export.export,
+    optimize.optimize,
     doctor.doctor,
     bundles.bundles,
     quickstart.quickstart,
+    bench.bench,
     app_command.app,
 ):
     app.command()(command)

@@ -39,7 +39,7 @@ Model = Annotated[
     ),
 ]
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda (or cuda:1), mps.")]
-Precision = Annotated[str, typer.Option(help="auto, fp32, bf16, fp16.")]
+Precision = Annotated[str, typer.Option(help="auto, fp32, bf16, int8, fp16.")]
 Packs = Annotated[
     list[Path] | None,
     typer.Option("--pack", metavar="PATH", help="A task pack to plug in; may be repeated."),

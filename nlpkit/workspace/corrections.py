@@ -121,8 +121,8 @@ class Corrections:
             "source": dict(source or {}),
         }
         with self.database.step() as connection:
-            made = connection.execute(sa.insert(corrections).values(**row))
-            number = int(made.inserted_primary_key[0])  # type: ignore[index]
+            insert = sa.insert(corrections).values(**row).returning(corrections.c.number)
+            number = connection.execute(insert).scalar_one()
         (found,) = self._read(sa.select(corrections).where(corrections.c.number == number))
         return found
 

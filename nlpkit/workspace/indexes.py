@@ -173,8 +173,9 @@ def add_index(
         if connection.execute(taken).first() is not None:
             raise InputError(f"there is an index {name!r}; choose another name")
         folder = workspace.folder / "indexes" / uuid.uuid4().hex[:16] if path is None else path
-        made = connection.execute(
-            sa.insert(indexes).values(
+        number = connection.execute(
+            sa.insert(indexes)
+            .values(
                 owner=owner,
                 name=name,
                 path=str(folder),
@@ -182,8 +183,8 @@ def add_index(
                 facts={},
                 created_at=time.time(),
             )
-        )
-        number = int(made.inserted_primary_key[0])  # type: ignore[index]
+            .returning(indexes.c.number)
+        ).scalar_one()
         if source is not None:
             queue_job(connection, number, owner, name, "build", {**source, "prune": False})
         else:

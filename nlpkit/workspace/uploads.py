@@ -78,8 +78,9 @@ def add_upload(workspace: Workspace, name: str, data: bytes | BinaryIO, owner: s
         with workspace.database.step() as connection:  # in which none is removed, either
             folder.mkdir(exist_ok=True)
             draft.replace(folder / f"upload{suffix}")
-            made = connection.execute(
-                sa.insert(uploads).values(
+            number = connection.execute(
+                sa.insert(uploads)
+                .values(
                     owner=owner,
                     name=shown,
                     sha256=sha256,
@@ -87,8 +88,8 @@ def add_upload(workspace: Workspace, name: str, data: bytes | BinaryIO, owner: s
                     n_bytes=n_bytes,
                     uploaded_at=time.time(),
                 )
-            )
-            number = int(made.inserted_primary_key[0])  # type: ignore[index]
+                .returning(uploads.c.number)
+            ).scalar_one()
     except OSError as error:
         raise StoreError(
             f"{shown} could not be stored in {root}: {error.strerror or error}; make room there, "

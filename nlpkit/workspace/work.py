@@ -209,8 +209,9 @@ def add_work(
         "created_at": now,
         "updated_at": now,
     }
-    made = connection.execute(sa.insert(work).values(values | more))
-    return int(made.inserted_primary_key[0])  # type: ignore[index]
+    insert = sa.insert(work).values(values | more).returning(work.c.number)
+    number: int = connection.execute(insert).scalar_one()
+    return number
 
 
 def list_work(workspace: Workspace, kind: str, owner: str) -> list[int]:

@@ -16,7 +16,7 @@ from nlpkit.card import Card, Comparison, compare
 from nlpkit.evaluation import Report, classes_by_scheme
 from nlpkit.report.markup import Markup, tag
 from nlpkit.suites import SUITES
-from parts.charts import COLOURS
+from parts.charts import COLOURS, letters
 from parts.safe import Html, visible
 from parts.table import figures, grid
 from parts.words import counted
@@ -249,7 +249,13 @@ def _score_chart(reports: Sequence[Report]) -> alt.LayerChart:
             label = f"{visible(one.suite)} ({visible(name)}): {value:.3f}"
             values.append({"label": label, "value": value, "low": low, "high": high})
     base = alt.Chart(_data(values)).encode(
-        y=alt.Y("label:N", title=None, sort=None, axis=alt.Axis(labelLimit=280, ticks=False))
+        y=alt.Y(
+            "label:N",
+            title=None,
+            sort=None,
+            scale=alt.Scale(type="band"),
+            axis=alt.Axis(labelLimit=280, labelFlush=False, ticks=False),
+        )
     )
     scale = alt.Scale(domain=[0, 1])
     lines = base.mark_rule(color=COLOURS[0], strokeWidth=4, opacity=0.5).encode(
@@ -258,7 +264,8 @@ def _score_chart(reports: Sequence[Report]) -> alt.LayerChart:
     points = base.mark_point(filled=True, size=90, color=COLOURS[0], opacity=1).encode(
         x=alt.X("value:Q", title=None, scale=scale), tooltip=alt.Tooltip("label:N", title=" ")
     )
-    chart: alt.LayerChart = (lines + points).properties(height=alt.Step(28))
+    layers = (lines + points).properties(height=alt.Step(28))
+    chart: alt.LayerChart = layers.configure_axis(**letters())
     return chart
 
 
@@ -276,6 +283,7 @@ def _class_chart(found: Mapping[str, Mapping[str, float]]) -> alt.Chart:
             y=alt.Y("label:N", title=None, sort=None, axis=alt.Axis(labelLimit=240, ticks=False)),
             tooltip=alt.Tooltip("label:N", title=" "),
         )
+        .configure_axis(**letters())
         .properties(height=alt.Step(28))
     )
     return chart
@@ -360,12 +368,13 @@ def _reliability(bins: Sequence[Mapping[str, Any]]) -> alt.LayerChart:
         .mark_line(color=COLOURS[1], strokeDash=[6, 4])
         .encode(x=alt.X("x:Q", scale=scale), y=alt.Y("y:Q", scale=scale))
     )
-    chart: alt.LayerChart = (bars + diagonal).properties(height=320)
+    layers = (bars + diagonal).properties(height=320)
+    chart: alt.LayerChart = layers.configure_axis(**letters())
     return chart
 
 
 def _data(values: list[dict[str, Any]]) -> alt.Data:
-    return alt.Data(values=values)  # type: ignore[no-untyped-call]
+    return alt.Data(values=values)
 
 
 def _number(value: Any, places: int = 4) -> str:

@@ -15,7 +15,7 @@ import altair as alt
 import streamlit as st
 
 from nlpkit.workspace import EntityCount
-from parts.safe import visible
+from parts.safe import one_line, visible
 from parts.table import figures
 from parts.words import share
 
@@ -64,14 +64,14 @@ def entities(title: str, found: Sequence[EntityCount], labels: Sequence[str]) ->
     colours = colours_of(labels)
     bars = [
         (
-            f"{_one_line(one.text)} ({visible(one.label)}): {one.rows:,}",
+            f"{one_line(one.text)} ({visible(one.label)}): {one.rows:,}",
             one.rows,
             colours[one.label],
         )
         for one in found
     ]
     st.altair_chart(_bars(bars), alt=f"{title}: rows by entity, as bars")
-    rows = [(_one_line(one.text), visible(one.label), one.rows) for one in found]
+    rows = [(one_line(one.text), visible(one.label), one.rows) for one in found]
     _as_table(title, ("Entity", "Label", "Rows"), rows, n_texts=2)
 
 
@@ -115,9 +115,9 @@ def over_time(title: str, points: Points, unit: str, *, as_share: bool) -> None:
             order="order:Q",
             tooltip=["time:O", "class:N", "rows:Q"],
         )
-        .configure_axis(**_letters())
+        .configure_axis(**letters())
         .configure_axisX(labelAngle=0, labelOverlap="parity", labelSeparation=12)
-        .configure_legend(**_letters())
+        .configure_legend(**letters())
         .properties(height=300)
     )
     st.altair_chart(chart, alt=f"{title}: rows by {unit} and class, as stacked bars")
@@ -173,13 +173,13 @@ def _bars(bars: Sequence[tuple[str, int, str]]) -> alt.Chart:
             color=alt.Color("colour:N", scale=None),
             tooltip=alt.Tooltip("label:N", title=" "),
         )
-        .configure_axis(**_letters())
+        .configure_axis(**letters())
         .properties(height=alt.Step(28))
     )
     return chart
 
 
-def _letters() -> dict[str, Any]:
+def letters() -> dict[str, Any]:
     """The letters at an axis, large and dark enough to be read."""
     theme = "dark" if st.context.theme.type == "dark" else "light"
     colour = st.get_option(f"theme.{theme}.textColor")
@@ -191,7 +191,3 @@ def _as_table(
 ) -> None:
     with st.expander("As a table"):
         st.html(figures(title, header, rows, n_texts))
-
-
-def _one_line(text: str) -> str:
-    return " ".join(visible(text).split())

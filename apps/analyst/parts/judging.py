@@ -22,7 +22,7 @@ from nlpkit.workspace import MIN_TEXTS, Model
 from parts import errors, highlight, marking
 from parts.marking import Mark
 from parts.model import pipeline
-from parts.safe import Html, plain, visible
+from parts.safe import Html, one_line, plain, visible
 from parts.to_label import LINE, Item, Line, again
 from parts.users import owner
 from parts.words import counted
@@ -37,15 +37,11 @@ DOUBLE_CLICK = 0.25
 DRAFT, MARKS, FAILED = "label-draft", "label-marks", "label-failed"
 SPANS, WORDS, CLASSES, KEYS = "label-spans", "label-words", "label-classes", "label-keys"
 
-# The buttons stay in sight below a text that is longer than the screen; the primary colour is too
-# dark for letters on the dark theme.
+# The buttons stay in sight below a text that is longer than the screen.
 STYLE = """
 <style>
 :has(> .st-key-label-bar) { position: sticky; bottom: 0; z-index: 2; }
 .st-key-label-bar { padding: .5rem 0; background: light-dark(#ffffff, #14171b); }
-.stButtonGroup button:is([aria-checked="true"], [aria-pressed="true"]) {
-  color: light-dark(#1f5fa8, #8dbdf0) !important;
-}
 </style>
 """
 
@@ -207,7 +203,7 @@ def _entities(kit: Pipeline, line: Line, item: Item, said: Said, by: str) -> Non
     marks: list[Mark] = st.session_state[MARKS]
     parts = marking.parts_of(text, words)
     span = marking.pick(text, words, parts[_part(len(parts))], marks, WORDS)
-    picked = marking.one_line(text[slice(*span)]) if span else "nothing yet"
+    picked = one_line(text[slice(*span)]) if span else "nothing yet"
     with st.container(key="label-bar", gap="small"):
         st.text(f"Picked: {picked}")
         with st.container(horizontal=True):

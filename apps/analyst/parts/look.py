@@ -91,6 +91,15 @@ STYLE = """
 }
 .nk-figures tbody th { font-weight: 400; min-width: 7rem; }
 .nk-figures .n { text-align: right; white-space: nowrap; }
+@media (max-width: 40rem) {
+  .nk-figures { font-size: .9rem; }
+  .nk-figures th, .nk-figures td { padding-right: .75rem; }
+}
+[data-testid="stPageLink"] { margin-left: -.5rem; }
+/* Streamlit says no more than that there is no file, and not for long. */
+[data-testid="stDownloadButtonError"]::after {
+  content: ". Reload this page: it tells what is wrong, or the app's log does.";
+}
 .nk-track { background: color-mix(in srgb, currentColor 15%, transparent); border-radius: .25rem; }
 .nk-fill { background: #4a8fd6; height: .7rem; border-radius: .25rem; }
 </style>

@@ -22,7 +22,7 @@ from nlpkit.pipeline import Pipeline
 from nlpkit.report.markup import Markup, tag
 from nlpkit.text import words_of
 from parts.look import label_colour
-from parts.safe import Html, plain, visible
+from parts.safe import Html, one_line, plain, visible
 
 Span = tuple[int, int]  #: first character, one past the last
 
@@ -136,11 +136,6 @@ def box(text: str) -> Html:
             "div", visible(text), class_="nk-text", role="region", tabindex=0, aria_label="The text"
         )
     )
-
-
-def one_line(text: str) -> str:
-    """A text without breaks of the line."""
-    return " ".join(visible(text).split())
 
 
 # -- styles ----------------------------------------------------------------------------------------

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import threading
 from collections.abc import Sequence
+from importlib import import_module
 
 import streamlit as st
 
@@ -55,8 +56,4 @@ def _loaded(identity: str, _model: Model) -> Pipeline:
 @st.cache_resource(show_spinner=False)
 def warm() -> None:
     """Import displaCy behind the first page's back: spaCy takes seconds where torch is there."""
-    threading.Thread(target=_import_displacy, name="warm", daemon=True).start()
-
-
-def _import_displacy() -> None:
-    from spacy import displacy  # noqa: F401
+    threading.Thread(target=import_module, args=["spacy.displacy"], daemon=True).start()

@@ -53,3 +53,8 @@ def plain(text: str) -> str:
     shown = _LINKS.sub(_WORD_JOINER, _OVERRIDES.sub("\ufffd", visible(text)))
     indented = _INDENT.sub(lambda found: "\u00a0" * len(found[0]), shown)  # else it would be code
     return _PUNCTUATION.sub(r"\\\1", indented)
+
+
+def one_line(text: str) -> str:
+    """A text as :func:`visible` shows it, without breaks of the line."""
+    return " ".join(visible(text).split())

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Literal
 
 import altair as alt
 import streamlit as st
@@ -14,7 +14,7 @@ from nlpkit.types import Entity
 from nlpkit.workspace import MIN_TEXTS, Comparison, State, Status, Training, ensure_worker
 from nlpkit.workspace.trainings import ACCEPTED
 from parts import errors, highlight, jobs, marking
-from parts.charts import COLOURS
+from parts.charts import COLOURS, letters
 from parts.safe import plain, visible
 from parts.table import figures, pager
 from parts.users import owner
@@ -40,7 +40,8 @@ def show(task: str, kind: str, by: str) -> None:
     there = [one for one in workspace().trainings(owner()) if one.task == task]
     goes_on = any(one.status().state in jobs.GOING for one in there)
     st.text(f"{counted(n, 'text')} corrected; {MIN_TEXTS} are needed, and more are better.")
-    if st.button("Retrain", type="primary", disabled=n < MIN_TEXTS or goes_on):
+    kind_of_button: Literal["primary", "secondary"] = "secondary" if there else "primary"
+    if st.button("Retrain", type=kind_of_button, disabled=n < MIN_TEXTS or goes_on):
         workspace().start_training(task, owner=owner(), by=by)
         ensure_worker(workspace())
         st.session_state.pop("label-training", None)
@@ -139,7 +140,7 @@ def _curve(training: Training) -> None:
         ]
         colours = alt.Scale(domain=list(lines), range=list(COLOURS[:2]))
         chart = (
-            alt.Chart(alt.Data(values=values))  # type: ignore[no-untyped-call]
+            alt.Chart(alt.Data(values=values))
             .mark_line(point=True)
             .encode(
                 x=alt.X("epoch:Q", title="Epoch", axis=alt.Axis(tickMinStep=1, format="d")),
@@ -149,6 +150,8 @@ def _curve(training: Training) -> None:
                 ),
                 tooltip=["texts:N", "epoch:Q", alt.Tooltip("loss:Q", format=".4f")],
             )
+            .configure_axis(**letters())
+            .configure_legend(**letters())
             .properties(height=300)
         )
         last = points[-1]

@@ -33,6 +33,13 @@ def duration(seconds: float) -> str:
     return f"{whole // 3600:,} h {whole % 3600 // 60} min"
 
 
+def roughly(seconds: float) -> str:
+    """An estimate: ``about 7 s``, ``about 40 s``, ``about 3 min``."""
+    if seconds < 55:
+        return f"about {duration(seconds if seconds < 10 else round(seconds, -1))}"
+    return f"about {round(seconds / 60):,} min"
+
+
 def moment(seconds: float) -> str:
     """A time since 1970 by the clock of whoever looks at the page: ``31 Dec 2024, 16:30``."""
     when = datetime.fromtimestamp(seconds, _timezone())

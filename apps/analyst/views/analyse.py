@@ -7,10 +7,12 @@ import re
 import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 from typing import Any
 
 import streamlit as st
 
+from nlpkit.attribution import PASSES
 from nlpkit.errors import InputError
 from nlpkit.heads import PoolingHead, SpanHead
 from nlpkit.pipeline import Pipeline
@@ -20,7 +22,7 @@ from nlpkit.types import Analysis, Answer, Results, WordWeight
 from parts import errors, highlight
 from parts.model import literal, model_name, pipeline, python_of_the_model
 from parts.safe import plain, visible
-from parts.words import counted, task_name
+from parts.words import counted, roughly, task_name
 
 EXAMPLE = (
     "The Helsinki company Norrwind said on Tuesday that it will build its first wind farm near "
@@ -30,8 +32,12 @@ EXAMPLE = (
 )
 #: Longer texts are refused: they would keep the page waiting for minutes.
 LONGEST_TEXT = 2_000_000
-#: Longer JSON is offered as a file alone: a page that holds it is slow to scroll.
-SHOWN_JSON = 50_000
+#: Of a longer one the beginning is shown while the rest is read, and how long that takes.
+LONG_TEXT = 100_000
+#: What takes more seconds is announced.
+SOON = 5.0
+#: JSON of more entities is offered as a file alone: a page that holds it is slow.
+SHOWN_ENTITIES = 500
 #: A text up to this length is written out in the lines of Python.
 WRITTEN_OUT = 200
 #: Tasks that stand side by side.
@@ -116,10 +122,7 @@ def ask_for_text(kit: Pipeline) -> None:
         st.query_params.pop("tasks", None)
     else:
         st.query_params["tasks"] = ",".join(chosen)
-    start = time.perf_counter()
-    with st.spinner("Reading the text", show_time=True):
-        analysis = kit.analyze(text, chosen)
-    seconds = time.perf_counter() - start
+    analysis, seconds = read(kit, text, chosen)
     st.session_state[DONE] = Reading(
         text,
         source,
@@ -132,6 +135,34 @@ def ask_for_text(kit: Pipeline) -> None:
     )
     for name in (ANSWERED, EXPLAINED, "analyse-part"):
         st.session_state.pop(name, None)
+
+
+def read(kit: Pipeline, text: str, tasks: Sequence[str]) -> tuple[Analysis, float]:
+    """The analysis and its seconds; the beginning of a long text is shown while it is read."""
+    meanwhile = st.empty()
+    with meanwhile.container():
+        waiting = st.container()
+        if len(text) > LONG_TEXT:
+            _, end = highlight.parts_of(text, ())[0]
+            start = time.perf_counter()
+            with waiting, st.spinner("Reading the beginning"):
+                beginning = kit.analyze(text[:end], tasks)
+            seconds = (time.perf_counter() - start) * len(text) / end
+            with waiting:
+                announce(seconds)
+            st.text("Its beginning:")
+            st.html(highlight.marked_entities(text[:end], beginning.entities, 0, end))
+        start = time.perf_counter()
+        with waiting, st.spinner("Reading the text", show_time=True):
+            analysis = kit.analyze(text, tasks)
+    meanwhile.empty()
+    return analysis, time.perf_counter() - start
+
+
+def announce(seconds: float) -> None:
+    """Say how long something takes with a long text."""
+    if seconds > SOON:
+        st.text(f"The text is long: this takes {roughly(seconds)}.")
 
 
 def take_the_example() -> None:
@@ -237,6 +268,9 @@ def explain(done: Reading) -> None:
             width=280,
         )
         asked = st.button("Show the words")
+    n_windows = done.analysis.n_windows
+    if n_windows > 1:
+        announce(done.seconds * (1 + PASSES / n_windows))
     if asked:
         with errors.shown(), st.spinner("Leaving out one word after another", show_time=True):
             _, label = chosen
@@ -280,6 +314,8 @@ def answer(done: Reading) -> None:
         question = st.text_input("Question about this text")
         always = st.toggle("Quote the likeliest passage even if it may be no answer")
         asked = st.form_submit_button("Ask")
+    if done.analysis.n_windows > 1:
+        announce(done.seconds)
     if asked:
         with errors.shown():
             if not question.strip():
@@ -317,14 +353,18 @@ def show_answer(text: str, question: str, found: Answer) -> None:
 
 def show_copies(done: Reading) -> None:
     """The result as JSON, and the lines of Python that give the same."""
-    result = json_of(done)
     st.header("Take it along")
     with st.expander("As JSON"):
         st.download_button(
-            "Download", result, "analysis.json", "application/json", icon=":material/download:"
+            "Download",
+            partial(json_of, done),
+            "analysis.json",
+            "application/json",
+            icon=":material/download:",
+            on_click="ignore",
         )
-        if len(result) <= SHOWN_JSON:
-            st.code(result, language=None, wrap_lines=True)
+        if len(done.analysis.entities) <= SHOWN_ENTITIES:
+            st.code(json_of(done), language=None, wrap_lines=True)
     with st.expander("In Python"):
         st.code(done.python, language=None, wrap_lines=True)
 

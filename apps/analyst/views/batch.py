@@ -11,7 +11,7 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import streamlit as st
 
@@ -361,11 +361,25 @@ def show_results(batch: Batch) -> None:
             "Download": offer_files,
             "Set aside": list_bad,
         }
+        offer_to_correct(batch, filters)
         views = st.tabs(list(shows), on_change="rerun", key=f"view-{batch.number}")
         for view, show in zip(views, shows.values(), strict=True):
             if view.open:  # the others are not even asked for
                 with view, errors.shown():
                     show(batch, filters)
+
+
+def offer_to_correct(batch: Batch, filters: Filters) -> None:
+    """The way to where these rows are corrected, the least certain first."""
+    if not st.button("Correct these", icon=":material/edit_note:"):
+        return
+    about = [*filters.labels, *filters.scores, *classes_of(batch)]
+    if filters.entity or filters.entity_label or not about:
+        about = [task for task, kind in batch.kinds.items() if kind == TokenHead.kind]
+    where = batch_filters.parameters_of(filters)
+    st.switch_page(
+        "views/label.py", query_params={"task": about[0], "batch": str(batch.number), **where}
+    )
 
 
 def show_charts(batch: Batch, filters: Filters) -> None:
@@ -381,8 +395,9 @@ def show_charts(batch: Batch, filters: Filters) -> None:
             icon=":material/warning:",
         )
     tasks = list(summary.classes)
+    n_columns = min(len(tasks), 2)
     for i in range(0, len(tasks), 2):
-        for column, task in zip(st.columns(2), tasks[i : i + 2], strict=False):
+        for column, task in zip(st.columns(n_columns), tasks[i : i + 2], strict=False):
             with column:
                 title = heading(task)
                 st.subheader(plain(title))
@@ -441,15 +456,19 @@ def show_rows(batch: Batch, filters: Filters) -> None:
     cells = batch.cells(rows)
     # What is found stands beside the text. Lists of entities are for programs.
     results = [name for name in batch.result_columns if not isinstance(cells[0][name], list)]
-    for one in cells:
-        one |= {name: round(one[name], 3) for name in results if isinstance(one[name], float)}
     columns = dict.fromkeys([batch.text_column, *results, *batch.columns])
+    widths: dict[str, Any] = {visible(batch.text_column): st.column_config.Column(width=360)}
+    for name in results:
+        widths[visible(name)] = st.column_config.Column(width=120)
+        if any(isinstance(one[name], float) for one in cells):
+            widths[visible(name)] = st.column_config.NumberColumn(format="%.3f")
     chosen = table.dataframe(
         grid([*columns], cells, [row.number for row in rows]),
         on_select="rerun",
         selection_mode="single-row",
         key=f"{place}-{rows[0].number}-{rows[-1].number}",
-        column_config={visible(batch.text_column): st.column_config.Column(width=360)},
+        column_config=widths,
+        placeholder="",
         alt="Rows with their results",
     )
     if not chosen.selection.rows:
@@ -474,7 +493,7 @@ def show_row(row: BatchRow) -> None:
     if row.labels:
         columns = st.columns(len(row.labels))
         for column, (task, labels) in zip(columns, row.labels.items(), strict=True):
-            column.html(highlight.score_bars(visible(task), labels))
+            column.html(highlight.score_bars(visible(heading(task)), labels))
     if row.fields:
         fields = [(name, cell_text(value)) for name, value in row.fields.items()]
         st.html(figures("Other columns", ("Column", "Value"), fields, n_texts=2))

@@ -39,6 +39,9 @@ LONGEST_CHAT = 50
 #: A longer query is refused: of more words the meaning is a blur.
 LONGEST_QUERY = 2_000
 
+#: Who speaks in a conversation.
+PERSON, QUOTATION = ":material/person:", ":material/format_quote:"
+
 # What the session keeps: the conversation with each index.
 CHATS = "search-chats"
 
@@ -273,9 +276,12 @@ def ask(entry: IndexEntry, index: Index) -> None:
         show_turn(number, turn)
     if question:
         with errors.shown():
-            with st.chat_message("user"):
+            with st.chat_message("user", avatar=PERSON):
                 st.text(visible(question))
-            with st.chat_message("assistant"), st.spinner("Reading", show_time=True):
+            with (
+                st.chat_message("assistant", avatar=QUOTATION),
+                st.spinner("Reading", show_time=True),
+            ):
                 turn = answered(index, question, n_read, where)
             chat.append(turn)
             del chat[:-LONGEST_CHAT]
@@ -304,11 +310,11 @@ def answered(index: Index, question: str, n_read: int, where: Where) -> Turn:
 
 
 def show_turn(number: int, turn: Turn) -> None:
-    with st.chat_message("user"):
+    with st.chat_message("user", avatar=PERSON):
         st.text(visible(turn.question))
         if turn.where:
             st.text(f"(only documents where {filters.in_words(turn.where)})")
-    with st.chat_message("assistant"):
+    with st.chat_message("assistant", avatar=QUOTATION):
         if turn.quotations:
             show_quotation(number, 0, turn.quotations[0])
             others = turn.quotations[1:]
