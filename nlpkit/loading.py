@@ -98,8 +98,13 @@ def _engine(bundle: Bundle, weights: Mapping[str, NDArray[Any]], choice: Choice)
     if choice.engine == "openvino":
         from nlpkit.engines.openvino import OpenVinoEngine
 
-        config, activations = bundle.manifest.config, bundle.activations
-        return OpenVinoEngine(weights, config, choice.precision, activations)
+        return OpenVinoEngine(
+            weights,
+            bundle.manifest.config,
+            choice.precision,
+            bundle.activations,
+            content=bundle.sha256 if weights is bundle.weights else "",
+        )
     _require_torch()
     from nlpkit.engines.torch import TorchEngine
     from nlpkit.weights import dequantise

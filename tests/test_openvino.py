@@ -7,7 +7,7 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
@@ -19,14 +19,15 @@ import pytest
 import nlpkit
 from nlpkit.bundle import Bundle, read_bundle
 from nlpkit.cli.app import app_main
-from nlpkit.engines import choose, probe
+from nlpkit.engines import choose, kept, probe
+from nlpkit.engines import openvino as openvino_engine
 from nlpkit.engines.onnx import OnnxEngine
 from nlpkit.engines.openvino import OpenVinoEngine, round_weight
 from nlpkit.errors import InputError, OutputExistsError, StoreError
 from nlpkit.pipeline import Pipeline
 from nlpkit.quantise import Inputs, fit_product, grid, on_grid, optimize
 from nlpkit.testing import tiny_bundle
-from nlpkit.text import pad, windows
+from nlpkit.text import Batch, pad, windows
 from nlpkit.types import Document
 
 TEXTS = [
@@ -71,18 +72,18 @@ def fitted_base_en(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     shutil.rmtree(path)
 
 
+def batch_of(bundle: Bundle, texts: Sequence[str] = TEXTS) -> Batch:
+    """The texts as a batch of windows of 30 tokens."""
+    encoder = bundle.encoder
+    encoded = [one for one in encoder.encode(texts) if len(one)]
+    return pad([encoder.row(one, cut) for one in encoded for cut in windows(len(one), 30, 8)], 0)
+
+
 # -- the same numbers ------------------------------------------------------------------------
 
 
 def test_the_engine_equals_onnx_runtime(bundle: Bundle) -> None:
-    config, encoder = bundle.manifest.config, bundle.encoder
-    rows = [
-        encoder.row(one, cut)
-        for one in encoder.encode(TEXTS)
-        for cut in windows(len(one), 30, 8)
-        if len(one)
-    ]
-    batch = pad(rows, 0)
+    config, batch = bundle.manifest.config, batch_of(bundle)
     real = batch.mask == 1
     expected = OnnxEngine(bundle.graph, bundle.weights, config)
     for branches in (["", "ner", "qa"], [""], ["ner"], ["qa", "ner"]):
@@ -102,13 +103,7 @@ def test_bf16_stays_near(tiny_folder: Path, own_kit: Pipeline) -> None:
 def test_layers_are_compiled_once_and_only_where_needed(tiny_folder: Path) -> None:
     bundle = read_bundle(tiny_folder)
     engine = OpenVinoEngine(bundle.weights, bundle.manifest.config, "fp32")
-    batch = pad(
-        [
-            bundle.encoder.row(e, windows(len(e), 30, 8)[0])
-            for e in bundle.encoder.encode(TEXTS[:1])
-        ],
-        0,
-    )
+    batch = batch_of(bundle, TEXTS[:1])
     first = engine.hidden(batch, ["ner"])["ner"]
     assert engine.compiled == {("", 0), ("ner", 1)}
     assert np.array_equal(engine.hidden(batch, ["ner"])["ner"], first)
@@ -317,6 +312,58 @@ def test_an_adapter_runs_beside_int8_in_bf16(fitted: Path, tmp_path: Path) -> No
     assert kit.classify(TEXTS[0], task="mood") != kit.classify(TEXTS[0])
 
 
+@pytest.fixture
+def keeping(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The folder in which all that is compiled is kept."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    monkeypatch.setattr(openvino_engine, "SLOW", 0.0)
+    return tmp_path / "nlpkit" / "compiled"
+
+
+def hidden_of(bundle: Bundle, content: str) -> dict[str, Any]:
+    engine = OpenVinoEngine(bundle.weights, bundle.manifest.config, "fp32", content=content)
+    return engine.hidden(batch_of(bundle))
+
+
+def test_what_is_compiled_is_kept_for_the_next_process(
+    bundle: Bundle, keeping: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fresh = hidden_of(bundle, "")
+    assert not keeping.exists()
+    hidden_of(bundle, "one")
+    files = [*keeping.iterdir()]
+    assert files
+    with monkeypatch.context() as patched:
+        patched.setattr(openvino_engine, "compiled", None)  # nothing is compiled any more
+        again = hidden_of(bundle, "one")
+    assert np.array_equal(again[""], fresh[""])
+    for damaged in (files[0].read_bytes()[:-100], b"", b"\0\0\0\0", b"abcdefgh" * 100):
+        files[0].write_bytes(damaged)
+        assert np.array_equal(hidden_of(bundle, "one")[""], fresh[""])
+    kept.keep(files[0].name, b"whole, and not a model")
+    assert np.array_equal(hidden_of(bundle, "one")[""], fresh[""])
+    hidden_of(bundle, "two")
+    assert len([*keeping.iterdir()]) == 2 * len(files)
+
+
+def test_only_the_last_used_are_kept(keeping: Path) -> None:
+    for number in range(kept.MOST + 3):
+        kept.keep(str(number), b"x")
+        os.utime(keeping / str(number), (number, number))
+        if number == kept.MOST:
+            assert kept.read("1") == b"x"  # used: stays
+    assert kept.read("0") is None
+    assert kept.read("1") == b"x"
+    assert len([*keeping.iterdir()]) == kept.MOST
+
+
+def test_without_room_nothing_is_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "file").write_text("")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
+    kept.keep("one", b"x")
+    assert kept.read("one") is None
+
+
 #: Opens two engines, lets go of both, and says whether the thread's stack for signal handlers
 #: still is memory of this process.
 SIGNAL_STACK = """
@@ -327,7 +374,7 @@ from nlpkit.loading import load
 class Stack(ctypes.Structure):
     _fields_ = [("at", ctypes.c_void_p), ("flags", ctypes.c_int), ("size", ctypes.c_size_t)]
 
-kits = [load(bundle, precision="fp32") for _ in range(2)]
+kits = [load(bundle, precision="bf16") for _ in range(2)]
 for kit in kits:
     assert isinstance(kit.engine, OpenVinoEngine), kit.engine
     kit.ner("Ada Lovelace lived in London.")

@@ -279,6 +279,48 @@ def test_a_recipe_becomes_a_bundle(recipe: Recipe, tmp_path: Path) -> None:
         train_recipe(recipe, path)
 
 
+def test_a_recipe_goes_on_from_a_bundle(recipe: Recipe, tmp_path: Path) -> None:
+    first = train_recipe(longer(recipe, 2), tmp_path / "first", storage="float32")
+    still = replace(recipe, learning_rate=0.0, head_learning_rate=0.0, weight_decay=0.0)
+    second = train_recipe(still, tmp_path / "second", begin_from=first, storage="float32")
+    for name, value in values(first).items():
+        np.testing.assert_array_equal(values(second)[name], value, err_msg=name)
+    record = read_bundle(second).manifest.training
+    assert record["from"] == f"small-1 {read_bundle(first).sha256}"
+
+
+def test_what_does_not_fit_begins_anew(recipe: Recipe, tmp_path: Path) -> None:
+    """Another number of own layers, another set of labels; a head that is not in the recipe."""
+    first = train_recipe(recipe, tmp_path / "first", storage="float32")
+    ner, mood, *_ = recipe.tasks
+    labels = {"labels": ["positive", "negative"]}
+    other = replace(
+        recipe,
+        tasks=(replace(ner, own_layers=0), replace(mood, config=labels)),
+        keep_embedding=0.0,
+        learning_rate=0.0,
+        head_learning_rate=0.0,
+    )
+    second = train_recipe(other, tmp_path / "second", begin_from=first, storage="float32")
+    before, after = values(first), values(second)
+    assert not branches_of(after)
+    assert sorted(read_bundle(second).heads) == ["mood", "ner"]
+    np.testing.assert_array_equal(after["ner/weight"], before["ner/weight"])
+    assert (after["mood/weight"] != before["mood/weight"]).all()
+
+
+def test_a_bundle_that_reads_otherwise_is_no_start(recipe: Recipe, tmp_path: Path) -> None:
+    first = train_recipe(replace(recipe, word_shape_types=False), tmp_path / "first")
+    with pytest.raises(InputError, match=r"first: .* there: False; expected True, as word_shape"):
+        train_recipe(recipe, tmp_path / "second", begin_from=first)
+    stopped = tmp_path / "third"
+    with pytest.raises(TrainingError, match="stopped by a signal"):
+        train_recipe(longer(recipe, 6), stopped, report=lambda p: os.kill(os.getpid(), 15))
+    again = train_recipe(recipe, tmp_path / "fourth")
+    with pytest.raises(InputError, match="belongs to a training with another recipe"):
+        train_recipe(longer(recipe, 6), stopped, begin_from=again)
+
+
 @pytest.mark.parametrize("tune", ["head", "lora", "full"])
 def test_a_pack_learns_a_users_file(tune: str, tiny_folder: Path, tmp_path: Path) -> None:
     file = tmp_path / "train.jsonl"

@@ -12,8 +12,11 @@ where the numbers come from.
 
 from __future__ import annotations
 
+import hashlib
 import threading
+import time
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from functools import cache
 from typing import Any
 
@@ -23,7 +26,8 @@ from numpy.typing import NDArray
 from openvino import Type
 from openvino import opset13 as ops
 
-from nlpkit.engines import PluggedHead, cpu_limit, read_heads
+from nlpkit.engines import PluggedHead, cpu_limit, kept, read_heads
+from nlpkit.engines.probe import machine_key
 from nlpkit.errors import BundleError
 from nlpkit.heads.base import Floats
 from nlpkit.text import Batch
@@ -35,6 +39,8 @@ from nlpkit.weights import Tensors, branches_of, embedding_tensors, layer_name, 
 _HINTS = {"fp32": "f32", "bf16": "bf16", "int8": "f32"}
 #: Shapes of batches that OpenVINO stays prepared for; each takes some megabytes in int8.
 SHAPES = 64
+#: A model that took so many seconds to build and compile is kept; counts the ways to build one.
+SLOW, WAY = 0.1, 1
 #: Levels of an int8 grid.
 LEVELS = 256
 #: What is added to the attention scores of padding: far below all, and finite in bf16.
@@ -45,7 +51,8 @@ class OpenVinoEngine:
     """Runs a BERT backbone; heads run on its output in numpy.
 
     ``activations`` are needed for int8: ``<product>.smooth`` and ``<product>.range`` for each
-    product that is rounded; the others run in fp32.
+    product that is rounded; the others run in fp32. ``content`` names the weights and activations:
+    what is compiled of them is kept for the next process.
     """
 
     name = "openvino"
@@ -57,8 +64,10 @@ class OpenVinoEngine:
         config: Mapping[str, Any],
         precision: str,
         activations: Tensors | None = None,
+        content: str = "",
     ) -> None:
         self.width = int(config["hidden_size"])
+        self.content = content
         self.precision = precision
         self._weights = weights
         self._config = config
@@ -108,8 +117,21 @@ class OpenVinoEngine:
         return self._infer(piece, self._pieces[piece], [*before, batch.mask])
 
     def _compile(self, branch: str, first: int, last: int) -> Any:
+        key = self._key(branch, first, last) if self.content else ""
+        known = kept.read(key) if key else None
+        if known is not None:
+            with suppress(RuntimeError):  # it is not what this OpenVINO can read
+                return core().import_model(known, "CPU", settings(self.precision))
+        start = time.perf_counter()
         graph = Graph(self._weights, self._config, self._activations)
-        return compiled(graph.model(branch, first, last), self.precision)
+        model = compiled(graph.model(branch, first, last), self.precision)
+        if key and time.perf_counter() - start > SLOW:
+            kept.keep(key, model.export_model().getvalue())
+        return model
+
+    def _key(self, branch: str, first: int, last: int) -> str:
+        facts = [WAY, self.content, settings(self.precision), branch, first, last, machine_key()]
+        return hashlib.sha256(repr(facts).encode()).hexdigest()[:32]
 
     def _infer(self, piece: tuple[str, int], model: Any, inputs: list[Any]) -> Floats:
         hidden: Floats = model(inputs)[0]
@@ -127,21 +149,25 @@ def core() -> Any:
     return openvino.Core()
 
 
-def compiled(model: Any, precision: str) -> Any:
-    """A model compiled for this machine's processors.
-
-    Raises:
-        BundleError: OpenVINO refuses it.
-    """
-    settings = {
+def settings(precision: str) -> dict[str, Any]:
+    """How OpenVINO is to run a model."""
+    return {
         "INFERENCE_NUM_THREADS": cpu_limit(),
         "PERFORMANCE_HINT": "LATENCY",
         "INFERENCE_PRECISION_HINT": _HINTS[precision] if has_bf16() else "f32",
         "ENABLE_CPU_PINNING": False,
         "CPU_RUNTIME_CACHE_CAPACITY": SHAPES,
     }
+
+
+def compiled(model: Any, precision: str) -> Any:
+    """A model compiled for this machine's processors.
+
+    Raises:
+        BundleError: OpenVINO refuses it.
+    """
     try:
-        return core().compile_model(model, "CPU", settings)
+        return core().compile_model(model, "CPU", settings(precision))
     except RuntimeError as error:
         raise BundleError(
             f"OpenVINO {openvino.__version__} cannot compile the backbone: {error}"

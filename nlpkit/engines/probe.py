@@ -20,6 +20,7 @@ from typing import Any
 import numpy as np
 
 from nlpkit.engines import cpu_limit
+from nlpkit.engines.kept import cache_folder
 from nlpkit.errors import BundleError
 from nlpkit.heads.base import Floats
 
@@ -88,8 +89,7 @@ def measure() -> dict[str, float]:
 
 
 def cache_file() -> Path:
-    root = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    return Path(root) / "nlpkit" / "precision.json"
+    return cache_folder() / "precision.json"
 
 
 def machine_key() -> str:
