@@ -38,6 +38,9 @@ ALPHAS = (0.5, 0.6, 0.7, 0.8, 0.9, 1.0)
 #: No channel counts as smaller than this many times the least value of all: a GELU gives down to
 #: -0.17 in every channel, and dividing a small channel by its range would spend the grid on that.
 FLOORS = (0.0, 4.0, 8.0, 12.0)
+#: Channels that stay exact before the product that narrows, after GELU: for 2 % of the time. Before
+#: all products they would take 17 %.
+EXACT = 4
 #: The part of the range that the grid covers; what lies beyond is cut off.
 CLIPS = (1.0, 0.9, 0.8)
 
@@ -91,7 +94,7 @@ def sample_rows(
 
 def fit_rows(
     weights: Tensors, config: Mapping[str, Any], rows: Sequence[Row]
-) -> dict[str, NDArray[np.float32]]:
+) -> dict[str, NDArray[Any]]:
     """:func:`fit_activations` on rows, in batches of like length."""
     pad_id = int(config.get("pad_token_id") or 0)
     groups = batches([len(row) for row in rows], BATCH_TOKENS)
@@ -101,8 +104,9 @@ def fit_rows(
 
 def fit_activations(
     weights: Tensors, config: Mapping[str, Any], batches: Iterable[Batch], seed: int = 0
-) -> dict[str, NDArray[np.float32]]:
-    """``<product>.smooth`` (inputs,) and ``<product>.range`` (low, high) of every product.
+) -> dict[str, NDArray[Any]]:
+    """``<product>.smooth`` (inputs,) and ``<product>.range`` (low, high) of every product, and
+    ``<product>.exact``, the numbers of the channels that stay out of it.
 
     ``batches`` are rows like those that the backbone will read, questions with contexts too.
 
@@ -117,10 +121,21 @@ def fit_activations(
             inputs.setdefault(name, Inputs()).add(values, rng)
     if not inputs:
         raise InputError("there are no texts to fit int8 on; expected a few hundred")
-    found: dict[str, NDArray[np.float32]] = {}
+    found: dict[str, NDArray[Any]] = {}
     for name, seen in inputs.items():
-        found[f"{name}.smooth"], found[f"{name}.range"] = fit_product(seen, taps.weights[name])
+        weight = taps.weights[name]
+        if weight.shape[0] > weight.shape[1]:  # the product after GELU: its outliers go far
+            found[f"{name}.exact"] = apart = outliers(seen)
+            seen, weight = seen.without(apart), weight.copy()
+            weight[apart] = 0
+        found[f"{name}.smooth"], found[f"{name}.range"] = fit_product(seen, weight)
     return found
+
+
+def outliers(inputs: Inputs) -> NDArray[np.int64]:
+    """The EXACT channels of the largest values."""
+    largest = np.maximum(-np.asarray(inputs.low), inputs.high)
+    return np.sort(np.argsort(-largest)[:EXACT]).astype(np.int64)
 
 
 @dataclass
@@ -138,6 +153,15 @@ class Inputs:
         largest = np.argsort(-np.abs(values).max(axis=1))[:LARGEST]
         drawn = rng.choice(len(values), min(len(values), DRAWN), replace=False)
         self.parts.append(values[np.union1d(largest, drawn)])
+
+    def without(self, channels: NDArray[np.int64]) -> Inputs:
+        """The same with these channels at zero."""
+        low, high = np.array(self.low), np.array(self.high)
+        low[channels] = high[channels] = 0
+        parts = [part.copy() for part in self.parts]
+        for part in parts:
+            part[:, channels] = 0
+        return Inputs(parts, low, high)
 
     def some(self) -> Floats:
         """At most MOST tokens, evenly from all batches."""

@@ -277,18 +277,18 @@ def recipe() -> Recipe:
         version=2,
         description="Entities, sentiment, topic, answers and embeddings for English",
         tasks=(
-            ner.task(10, own_layers=1),  # the smallest set, so it is read most often
-            sentiment.task(1.5),  # base-en-1 saw half of the phrases once: SST-2 is short of them
-            topic.task(0.9),
-            qa.task(0.2, own_layers=1),
-            embedding_task(1),
+            ner.task(7.5, own_layers=1),  # the smallest set, so it is read most often
+            sentiment.task(1.125),  # base-en-1 saw half of the phrases once: SST-2 is short of them
+            topic.task(0.675),
+            qa.task(0.15, own_layers=1),
+            embedding_task(0.75),
         ),
         keep_embedding=8.0,  # as in base-en-1: STS-B rose, SciFact lost two points
         keep_every=2,  # the original reads along at half of the steps: a sixth of the time
         attention_dropout=0.0,  # a sixth of the time on a CPU
         learning_rate=1.5e-4,  # as in base-en-1's first stage
         cooldown=0.7,
-        warmup=0.02,
+        warmup=0.0267,
         ema=0.999,  # over about the last thousand of 29,000 steps
         evaluate_tokens=2_000_000,  # a look costs about 180,000 tokens, forward alone
         lower=0.1,  # people type in lower case,

@@ -6,6 +6,7 @@ import html
 import json
 import re
 import shutil
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -27,6 +28,9 @@ from nlpkit.workspace import open_workspace
 
 TAGS = re.compile(r"<[^>]*>")
 HOSTILE = "<script>window.hit = 1</script> **bold** [x](https://example.org)"
+
+#: The bundle inside the package.
+SHIPPED = bundles()["base-en"].name
 
 
 @pytest.fixture
@@ -153,10 +157,10 @@ def test_a_model_that_is_gone_is_told_and_another_can_be_chosen(
     app = open_app("models")
     assert not app.exception
     assert folder.name in app.error[0].value
-    app.selectbox(key="models-bundle").set_value("base-en-1").run()
+    app.selectbox(key="models-bundle").set_value(SHIPPED).run()
     press(app, "Use this model")
     with open_workspace(workspace_folder) as workspace:
-        assert workspace.model().bundle == "base-en-1"
+        assert workspace.model().bundle == SHIPPED
 
 
 # -- the change ------------------------------------------------------------------------------------
@@ -166,12 +170,12 @@ def test_another_bundle_is_used_after_one_click(workspace_folder: Path) -> None:
     app = open_app("models")
     button = next(one for one in app.button if one.label == "Use this model")
     assert button.disabled
-    app.selectbox(key="models-bundle").set_value("base-en-1").run()
+    app.selectbox(key="models-bundle").set_value(SHIPPED).run()
     press(app, "Use this model")
     assert not app.error
-    assert "base-en-1 is in use now" in app.success[0].value.replace("\\", "")
+    assert f"{SHIPPED} is in use now" in app.success[0].value.replace("\\", "")
     with open_workspace(workspace_folder) as workspace:
-        assert workspace.model().bundle == "base-en-1"
+        assert workspace.model().bundle == SHIPPED
     assert "World, Sports, Business" in shown(app)
 
 
@@ -298,14 +302,18 @@ def test_classes_confusions_and_calibration(
         assert f"{one['accuracy']:.3f}" in shown(app)
 
 
-def test_what_a_card_lacks_is_said(workspace_folder: Path) -> None:
-    with open_workspace(workspace_folder) as workspace:
-        workspace.set_model("base-en")
-    app = look_at(open_app("models"), "Scores")
+def test_what_a_card_lacks_is_said(
+    workspace_folder: Path, folder: Path, reports: list[Report]
+) -> None:
+    """As in cards that an older version wrote."""
+    details = {"expected_calibration_error": 0.1}
+    bare = [replace(report, intervals={}, details=details) for report in reports]
+    write_card(folder, facts(), bare)
+    app = look_at(using(workspace_folder, folder), "Scores")
     assert "no intervals" in said(app)
     app = look_at(app, "Calibration")
     assert "no calibration curve" in app.info[0].value
-    assert app.code[0].value == "nlpkit evaluate base-en-1 --suite sst2 --html page.html"
+    assert app.code[0].value == "nlpkit evaluate tiny-1 --suite sst2 --html page.html"
 
 
 @pytest.mark.parametrize("view", ["Scores", "By class", "Confusion", "Calibration"])

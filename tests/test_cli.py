@@ -629,13 +629,17 @@ def recipe():
 """
 
 
-@pytest.mark.parametrize(("options", "seed"), [([], 5), (["--seed", "0"], 0)])
+@pytest.mark.parametrize(
+    ("options", "seed", "begin_from"),
+    [([], 5, None), (["--seed", "0"], 0, None), (["--from", "base-en"], 5, "base-en")],
+)
 def test_a_recipe_is_trained(
     cli: Cli,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     options: list[str],
     seed: int,
+    begin_from: str | None,
 ) -> None:
     from nlpkit.training import run
     from nlpkit.training.trainer import Progress
@@ -643,7 +647,8 @@ def test_a_recipe_is_trained(
     def train_recipe(recipe: Any, output: Path, **given: Any) -> Path:
         given.pop("report")(Progress(9, 9, {"ner": 0.25}, 100.0, 0.0))
         assert (recipe.name, recipe.seed) == ("toy", seed)
-        assert given == {"device": "cpu", "checkpoint_minutes": 2.0, "overwrite": True}
+        expected = {"device": "cpu", "checkpoint_minutes": 2.0, "overwrite": True}
+        assert given == {**expected, "begin_from": begin_from}
         return output
 
     monkeypatch.setattr(run, "train_recipe", train_recipe)

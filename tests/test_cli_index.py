@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from nlpkit.bundle import bundles
 from nlpkit.cli import app_main
 
 ROWS = [
@@ -176,7 +177,7 @@ def test_predictions_are_kept_with_their_model(
     kept = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
     assert [row["document_id"] for row in kept] == ["a", "b", "d"]
     assert kept[2]["value"][0]["text"] == "Charles Babbage"
-    assert (kept[2]["model"], len(kept[2]["model_sha256"])) == ("base-en-1", 64)
+    assert (kept[2]["model"], len(kept[2]["model_sha256"])) == (bundles()["base-en"].name, 64)
 
 
 def test_a_finished_job_cannot_be_paused(place: Path, capsys: pytest.CaptureFixture[str]) -> None:

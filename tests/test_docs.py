@@ -13,6 +13,8 @@ from typing import Any
 
 import pytest
 
+from nlpkit.bundle import bundles
+
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 BLOCK = re.compile(r"^```(\w+)( no-run)?\n(.*?)^```$", re.MULTILINE | re.DOTALL)
@@ -95,7 +97,7 @@ def write_files(folder: Path) -> None:
 
 
 def test_the_scores_of_the_readme_are_those_of_the_card() -> None:
-    card = json.loads((ROOT / "nlpkit/bundles/base-en-1/card.json").read_text(encoding="utf-8"))
+    card = json.loads((bundles()["base-en"] / "card.json").read_text(encoding="utf-8"))
     measured = {
         (report["suite"], f"{100 * score:.1f}")
         for report in card["reports"]

@@ -25,10 +25,11 @@ from nlpkit.engines.onnx import OnnxEngine
 from nlpkit.engines.openvino import OpenVinoEngine, round_weight
 from nlpkit.errors import InputError, OutputExistsError, StoreError
 from nlpkit.pipeline import Pipeline
-from nlpkit.quantise import Inputs, fit_product, grid, on_grid, optimize
+from nlpkit.quantise import Inputs, fit_activations, fit_product, grid, on_grid, optimize
 from nlpkit.testing import tiny_bundle
 from nlpkit.text import Batch, pad, windows
 from nlpkit.types import Document
+from nlpkit.weights import dequantise
 
 TEXTS = [
     "Ada Lovelace lived in LONDON.",
@@ -158,6 +159,29 @@ def test_int8_keeps_the_promises_on_real_weights(fitted_base_en: Path) -> None:
         for a, b in zip(low.ner(texts), exact.ner(texts), strict=True)
     ]
     assert np.mean(same) > 0.9
+
+
+@needs_int8
+def test_exact_channels_stay_out_of_the_grid(fitted: Path) -> None:
+    """However far they go: here by a weight that makes four channels a thousand times larger."""
+    bundle = read_bundle(fitted)
+    weights = dequantise(bundle.weights)
+    last = max(name for name in weights if name.endswith("layer.1.intermediate.dense.weight"))
+    apart = [3, 50, 51, 60]
+    weights[last] = weights[last].copy()
+    weights[last][apart] *= 1000
+    batch = batch_of(bundle)
+    real = batch.mask == 1
+    config = bundle.manifest.config
+    exact = OpenVinoEngine(weights, config, "fp32").hidden(batch)[""][real]
+    found = fit_activations(weights, config, [batch])
+    down = "layer.1.down"
+    assert sorted(found[f"{down}.exact"]) == apart
+    low = OpenVinoEngine(weights, config, "int8", found).hidden(batch)[""][real]
+    assert np.abs(low - exact).mean() < 0.05
+    del found[f"{down}.exact"]
+    without = OpenVinoEngine(weights, config, "int8", found).hidden(batch)[""][real]
+    assert np.abs(without - exact).mean() > 0.1
 
 
 def test_a_grid_has_a_step_at_zero_and_covers_the_range() -> None:

@@ -273,7 +273,7 @@ def test_a_recipe_becomes_a_bundle(recipe: Recipe, tmp_path: Path) -> None:
     assert (kit.storage, exact.storage) == ("int8", "float32")
     fitted = read_bundle(path).activations
     assert fitted is not None
-    assert {name.rpartition(".")[2] for name in fitted} == {"smooth", "range"}
+    assert {name.rpartition(".")[2] for name in fitted} == {"smooth", "range", "exact"}
     assert not list((tmp_path / "small-1.training").glob("checkpoint*"))
     with pytest.raises(OutputExistsError):
         train_recipe(recipe, path)

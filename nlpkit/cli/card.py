@@ -17,8 +17,9 @@ def card(
     reports: Annotated[
         list[Path],
         typer.Option(
-            help="A file that nlpkit evaluate --output wrote; of the shipped weights, and of the "
-            "same model in fp32. May be repeated."
+            help="A file that nlpkit evaluate --output wrote: of the shipped weights, in int8 where"
+            " they are fitted for it and else in fp32, or of the unquantised ones in fp32. May be "
+            "repeated."
         ),
     ],
     overwrite: Overwrite = False,
@@ -27,14 +28,16 @@ def card(
     from nlpkit.bundle import read_bundle
     from nlpkit.card import BundleFacts, write_card
     from nlpkit.evaluation import read_reports
+    from nlpkit.loading import offered_by
     from nlpkit.pipeline import precision_of
     from nlpkit.training.recipe import load_recipe
 
     found = read_bundle(bundle)
     made_by = load_recipe(recipe)
+    best = "int8" if "int8" in offered_by(found.manifest) else "fp32"
     facts = BundleFacts.of_recipe(
         made_by,
-        precision=precision_of(found.manifest.storage, "fp32"),
+        precision=precision_of(found.manifest.storage, best),
         files=found.manifest.files,
     )
     measured = [report for path in reports for report in read_reports(path)]

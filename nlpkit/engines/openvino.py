@@ -6,8 +6,9 @@ only for the heads that read it.
 
 In int8 a product's input x is divided by ``smooth``, one number per channel that its weights are
 multiplied by (Xiao et al. 2023, SmoothQuant), and rounded on the fixed grid ``range``; weights are
-rounded per output channel. Nothing depends on what else is in the batch. See nlpkit.quantise for
-where the numbers come from.
+rounded per output channel. The few channels ``exact``, whose values are by far the largest, stay
+out of it and are multiplied in fp32 (Dettmers et al. 2022, LLM.int8). Nothing depends on what else
+is in the batch. See nlpkit.quantise for where the numbers come from.
 """
 
 from __future__ import annotations
@@ -40,7 +41,7 @@ _HINTS = {"fp32": "f32", "bf16": "bf16", "int8": "f32"}
 #: Shapes of batches that OpenVINO stays prepared for; each takes some megabytes in int8.
 SHAPES = 64
 #: A model that took so many seconds to build and compile is kept; counts the ways to build one.
-SLOW, WAY = 0.1, 1
+SLOW, WAY = 0.1, 2
 #: Levels of an int8 grid.
 LEVELS = 256
 #: What is added to the attention scores of padding: far below all, and finite in bf16.
@@ -51,7 +52,8 @@ class OpenVinoEngine:
     """Runs a BERT backbone; heads run on its output in numpy.
 
     ``activations`` are needed for int8: ``<product>.smooth`` and ``<product>.range`` for each
-    product that is rounded; the others run in fp32. ``content`` names the weights and activations:
+    product that is rounded, ``<product>.exact`` where some of its channels are not; the other
+    products run in fp32. ``content`` names the weights and activations:
     what is compiled of them is kept for the next process.
     """
 
@@ -271,6 +273,13 @@ class Graph:
         weight = tensors[f"{name}.weight"]
         self.products.append((name, value, weight))
         smooth = self.activations.get(f"{name}.smooth")
+        bias = tensors[f"{name}.bias"]
+        apart = self.activations.get(f"{name}.exact")
+        if smooth is not None and apart is not None:
+            picked = ops.gather(value, _const(apart), _const(np.int64(2)))
+            bias = ops.add(ops.matmul(picked, _const(weight[apart]), False, False), _const(bias))
+            weight = weight.copy()
+            weight[apart] = 0
         if smooth is None:
             factor = _const(np.ascontiguousarray(weight.T))
         else:
@@ -280,7 +289,8 @@ class Graph:
             rounded, scale = round_weight(weight * smooth[:, None])
             stored = ops.convert(_const(np.ascontiguousarray(rounded.T)), Type.f32)
             factor = ops.multiply(stored, _const(np.ascontiguousarray(scale.T)))
-        return ops.add(ops.matmul(value, factor, False, True), _const(tensors[f"{name}.bias"]))
+        product = ops.matmul(value, factor, False, True)
+        return ops.add(product, _const(bias) if isinstance(bias, np.ndarray) else bias)
 
     def _norm(self, tensors: Tensors, name: str, value: Any) -> Any:
         epsilon = float(self.config["layer_norm_eps"])
