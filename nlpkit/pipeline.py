@@ -504,8 +504,8 @@ class Pipeline:
 
 
 def precision_of(storage: str, arithmetic: str) -> str:
-    """How a model's numbers are kept, in words: ``fp32``, or ``int8 weights, fp32``."""
-    return arithmetic if storage == "float32" else f"{storage} weights, {arithmetic}"
+    """How a model's numbers are kept, in words: ``fp32``, ``int8``, or ``int8 weights, fp32``."""
+    return arithmetic if storage in ("float32", arithmetic) else f"{storage} weights, {arithmetic}"
 
 
 def arithmetic_of(precision: str | None) -> str:
