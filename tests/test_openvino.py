@@ -19,11 +19,12 @@ import pytest
 import nlpkit
 from nlpkit.bundle import Bundle, read_bundle
 from nlpkit.cli.app import app_main
-from nlpkit.engines import choose, kept, probe
+from nlpkit.engines import PluggedHead, choose, kept, probe
 from nlpkit.engines import openvino as openvino_engine
 from nlpkit.engines.onnx import OnnxEngine
-from nlpkit.engines.openvino import OpenVinoEngine, round_weight
+from nlpkit.engines.openvino import OpenVinoEngine, Piece, round_weight
 from nlpkit.errors import InputError, OutputExistsError, StoreError
+from nlpkit.heads import SequenceHead
 from nlpkit.pipeline import Pipeline
 from nlpkit.quantise import Inputs, fit_activations, fit_product, grid, on_grid, optimize
 from nlpkit.testing import tiny_bundle
@@ -106,10 +107,37 @@ def test_layers_are_compiled_once_and_only_where_needed(tiny_folder: Path) -> No
     engine = OpenVinoEngine(bundle.weights, bundle.manifest.config, "fp32")
     batch = batch_of(bundle, TEXTS[:1])
     first = engine.hidden(batch, ["ner"])["ner"]
-    assert engine.compiled == {("", 0), ("ner", 1)}
+    assert engine.compiled == {Piece("", 0, 1), Piece("ner", 1, 2)}
     assert np.array_equal(engine.hidden(batch, ["ner"])["ner"], first)
     engine.hidden(batch)
-    assert engine.compiled == {("", 0), ("", 1), ("ner", 1)}
+    assert engine.compiled == {Piece("", 0, 1), Piece("", 1, 2), Piece("ner", 1, 2)}
+
+
+@pytest.mark.parametrize("precision", ["fp32", pytest.param("int8", marks=needs_int8)])
+def test_classes_that_read_the_first_token_cost_one_position(fitted: Path, precision: str) -> None:
+    """Of the last layer, and with the same result; beside a mean of all tokens it is whole."""
+    bundle = read_bundle(fitted)
+    config, batch = bundle.manifest.config, batch_of(bundle)
+    engine = OpenVinoEngine(bundle.weights, config, precision, bundle.activations)
+    first = engine.hidden(batch, ["", "ner"], [""])
+    whole = engine.hidden(batch, ["", "ner"])
+    assert first[""].shape == (len(batch.ids), 1, engine.width)
+    np.testing.assert_allclose(first[""][:, 0], whole[""][:, 0], atol=1e-5)
+    np.testing.assert_array_equal(first["ner"], whole["ner"])
+
+    width = engine.width
+    shapes = SequenceHead(["a", "b"], pooling="cls").parameter_shapes(width)
+    rng = np.random.default_rng(0)
+    values = {name: rng.normal(size=shape).astype(np.float32) for name, shape in shapes.items()}
+    heads = {
+        how: PluggedHead(SequenceHead(["a", "b"], pooling=how), values) for how in ("cls", "mean")
+    }
+    engine = OpenVinoEngine(bundle.weights, config, precision, bundle.activations)
+    alone = engine.run(batch, {"cls": heads["cls"]})["cls"]
+    assert Piece("", 1, 2, only_first=True) in engine.compiled
+    assert Piece("", 1, 2) not in engine.compiled
+    np.testing.assert_allclose(alone, engine.run(batch, heads)["cls"], atol=1e-4)
+    assert Piece("", 1, 2) in engine.compiled
 
 
 def test_sixteen_threads_hear_what_one_does(tiny_folder: Path) -> None:

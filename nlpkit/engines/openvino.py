@@ -16,10 +16,10 @@ from __future__ import annotations
 import hashlib
 import threading
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Container, Iterable, Mapping
 from contextlib import suppress
 from functools import cache
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import openvino
@@ -30,6 +30,7 @@ from openvino import opset13 as ops
 from nlpkit.engines import PluggedHead, cpu_limit, kept, read_heads
 from nlpkit.engines.probe import machine_key
 from nlpkit.errors import BundleError
+from nlpkit.heads import Head, SequenceHead
 from nlpkit.heads.base import Floats
 from nlpkit.text import Batch
 from nlpkit.weights import Tensors, branches_of, embedding_tensors, layer_name, layer_tensors
@@ -46,6 +47,18 @@ SLOW, WAY = 0.1, 2
 LEVELS = 256
 #: What is added to the attention scores of padding: far below all, and finite in bf16.
 UNSEEN = -1e4
+
+
+class Piece(NamedTuple):
+    """Layers ``first`` to ``last`` of a branch; from the tokens where ``first`` is 0.
+
+    With ``only_first`` the last of them computes the first position alone.
+    """
+
+    branch: str
+    first: int
+    last: int
+    only_first: bool = False
 
 
 class OpenVinoEngine:
@@ -77,22 +90,29 @@ class OpenVinoEngine:
         self._n_layers = int(config["num_hidden_layers"])
         self._branches = branches_of(weights)
         forks = {self._n_layers - n_own for n_own in self._branches.values()}
-        self._cuts = [0, *sorted(forks - {0}), self._n_layers]
-        self._pieces: dict[tuple[str, int], Any] = {}
+        self._cuts = [*sorted({0, self._n_layers - 1} | forks), self._n_layers]
+        self._pieces: dict[Piece, Any] = {}
         self._lock = threading.Lock()
 
     @property
-    def compiled(self) -> set[tuple[str, int]]:
-        """What has been needed so far: a branch, and the layer it starts from."""
+    def compiled(self) -> set[Piece]:
+        """What has been needed so far."""
         return {*self._pieces}
 
     def run(self, batch: Batch, heads: Mapping[str, PluggedHead]) -> dict[str, Floats]:
-        return read_heads(self.hidden(batch, {p.branch for p in heads.values()}), batch, heads)
+        wanted = {plugged.branch for plugged in heads.values()}
+        whole = {p.branch for p in heads.values() if not _reads_first(p.head)}
+        return read_heads(self.hidden(batch, wanted, wanted - whole), batch, heads)
 
-    def hidden(self, batch: Batch, branches: Iterable[str] = ("",)) -> dict[str, Floats]:
+    def hidden(
+        self, batch: Batch, branches: Iterable[str] = ("",), firsts: Container[str] = ()
+    ) -> dict[str, Floats]:
         """The last hidden states of each branch (``""``: the backbone's own).
 
-        *Shape:* (batch, length) to (batch, length, width).
+        Of the branches in ``firsts`` only the first position's: their last layer reads all
+        positions and computes one.
+
+        *Shape:* (batch, length) to (batch, length, width) or (batch, 1, width).
         """
         wanted = set(branches)
         forks = {name: self._n_layers - self._branches[name] for name in wanted if name}
@@ -103,39 +123,40 @@ class OpenVinoEngine:
             for first, last in zip(self._cuts, self._cuts[1:], strict=False):
                 for name, fork in forks.items():
                     if fork == first:
-                        found[name] = self._run(name, first, self._n_layers, batch, state)
+                        piece = Piece(name, first, self._n_layers, name in firsts)
+                        found[name] = self._run(piece, batch, state)
                 if first == deepest:
                     break
-                state = self._run("", first, last, batch, state)
+                only = last == self._n_layers and "" in firsts
+                state = self._run(Piece("", first, last, only), batch, state)
             if "" in wanted:
                 found[""] = state
         return found
 
-    def _run(self, branch: str, first: int, last: int, batch: Batch, state: Any) -> Floats:
-        piece = (branch, first)
+    def _run(self, piece: Piece, batch: Batch, state: Any) -> Floats:
         if piece not in self._pieces:
-            self._pieces[piece] = self._compile(branch, first, last)
-        before = [state] if first else [batch.ids, batch.types]
+            self._pieces[piece] = self._compile(piece)
+        before = [state] if piece.first else [batch.ids, batch.types]
         return self._infer(piece, self._pieces[piece], [*before, batch.mask])
 
-    def _compile(self, branch: str, first: int, last: int) -> Any:
-        key = self._key(branch, first, last) if self.content else ""
+    def _compile(self, piece: Piece) -> Any:
+        key = self._key(piece) if self.content else ""
         known = kept.read(key) if key else None
         if known is not None:
             with suppress(RuntimeError):  # it is not what this OpenVINO can read
                 return core().import_model(known, "CPU", settings(self.precision))
         start = time.perf_counter()
         graph = Graph(self._weights, self._config, self._activations)
-        model = compiled(graph.model(branch, first, last), self.precision)
+        model = compiled(graph.model(piece), self.precision)
         if key and time.perf_counter() - start > SLOW:
             kept.keep(key, model.export_model().getvalue())
         return model
 
-    def _key(self, branch: str, first: int, last: int) -> str:
-        facts = [WAY, self.content, settings(self.precision), branch, first, last, machine_key()]
+    def _key(self, piece: Piece) -> str:
+        facts = [WAY, self.content, settings(self.precision), tuple(piece), machine_key()]
         return hashlib.sha256(repr(facts).encode()).hexdigest()[:32]
 
-    def _infer(self, piece: tuple[str, int], model: Any, inputs: list[Any]) -> Floats:
+    def _infer(self, piece: Piece, model: Any, inputs: list[Any]) -> Floats:
         hidden: Floats = model(inputs)[0]
         return hidden
 
@@ -182,7 +203,7 @@ class Taps(OpenVinoEngine):
     def __init__(self, weights: Tensors, config: Mapping[str, Any]) -> None:
         super().__init__(weights, config, "fp32")
         self.weights: dict[str, Floats] = {}  #: (inputs, outputs), of products read so far
-        self._names: dict[tuple[str, int], list[str]] = {}
+        self._names: dict[Piece, list[str]] = {}
         self._seen: dict[str, Floats] = {}
 
     def read(self, batch: Batch) -> dict[str, Floats]:
@@ -192,15 +213,15 @@ class Taps(OpenVinoEngine):
         real = batch.mask.astype(bool)
         return {name: values[real] for name, values in self._seen.items()}
 
-    def _compile(self, branch: str, first: int, last: int) -> Any:
+    def _compile(self, piece: Piece) -> Any:
         graph = Graph(self._weights, self._config, {})
-        model = graph.model(branch, first, last)
-        self._names[branch, first] = [name for name, _, _ in graph.products]
+        model = graph.model(piece)
+        self._names[piece] = [name for name, _, _ in graph.products]
         self.weights |= {name: weight for name, _, weight in graph.products}
         model.add_outputs([node.output(0) for _, node, _ in graph.products])
         return compiled(model, "fp32")
 
-    def _infer(self, piece: tuple[str, int], request: Any, inputs: list[Any]) -> Floats:
+    def _infer(self, piece: Piece, request: Any, inputs: list[Any]) -> Floats:
         result, *values = request(inputs).values()
         self._seen |= dict(zip(self._names[piece], values, strict=True))
         hidden: Floats = result
@@ -219,23 +240,21 @@ class Graph:
         self.activations = activations
         self.products: list[tuple[str, Any, Floats]] = []
 
-    def model(self, branch: str, first: int, last: int) -> Any:
-        """Layers ``first`` to ``last`` of a branch; from the tokens where ``first`` is 0.
-
-        Inputs are (ids, types, mask), or (hidden states, mask) further up.
-        """
+    def model(self, piece: Piece) -> Any:
+        """The layers of a piece. Inputs are (ids, types, mask), further up (hidden states, mask)."""
         mask = ops.parameter([-1, -1], Type.i64, "attention_mask")
         unseen = ops.subtract(_const(np.float32(1)), ops.convert(mask, Type.f32))
         bias = ops.unsqueeze(ops.multiply(unseen, _const(np.float32(UNSEEN))), _ints(1, 2))
-        if first:
+        if piece.first:
             hidden = ops.parameter([-1, -1, self._size("hidden_size")], Type.f32, "hidden")
             inputs = [hidden]
         else:
             inputs = [ops.parameter([-1, -1], Type.i64, n) for n in ("input_ids", "token_type_ids")]
             hidden = self._embeddings(*inputs)
-        for layer in range(first, last):
-            tensors = layer_tensors(self.weights, branch, layer)
-            hidden = self._layer(tensors, layer_name(branch, layer), hidden, bias)
+        for layer in range(piece.first, piece.last):
+            tensors = layer_tensors(self.weights, piece.branch, layer)
+            only = piece.only_first and layer == piece.last - 1
+            hidden = self._layer(tensors, layer_name(piece.branch, layer), hidden, bias, only)
         return openvino.Model([ops.result(hidden)], [*inputs, mask], "bert")
 
     def _embeddings(self, ids: Any, types: Any) -> Any:
@@ -249,7 +268,7 @@ class Graph:
         total = ops.add(ops.add(rows, _gather(tensors["type"], types)), positions)
         return self._norm(tensors, "norm", total)
 
-    def _layer(self, tensors: Tensors, name: str, hidden: Any, bias: Any) -> Any:
+    def _layer(self, tensors: Tensors, name: str, hidden: Any, bias: Any, only_first: bool) -> Any:
         """Self-attention and feed-forward, each added to its input and normalised."""
         n_heads, width = self._size("num_attention_heads"), self._size("hidden_size")
 
@@ -257,8 +276,15 @@ class Graph:
             cut = ops.reshape(value, _ints(0, 0, n_heads, width // n_heads), True)
             return ops.transpose(cut, _ints(0, 2, 1, 3))
 
-        qkv = self._product(tensors, f"{name}qkv", hidden)
-        query, key, value = map(by_head, ops.split(qkv, _const(np.int64(2)), 3).outputs())
+        if only_first:
+            every, hidden = hidden, ops.slice(hidden, _ints(0), _ints(1), _ints(1), _ints(1))
+            mine = self._product(tensors, f"{name}qkv", hidden, slice(width))
+            theirs = self._product(tensors, f"{name}qkv", every, slice(width, None))
+            parts = [mine, *ops.split(theirs, _const(np.int64(2)), 2).outputs()]
+        else:
+            qkv = self._product(tensors, f"{name}qkv", hidden)
+            parts = ops.split(qkv, _const(np.int64(2)), 3).outputs()
+        query, key, value = map(by_head, parts)
         attended = ops.scaled_dot_product_attention(query, key, value, bias, causal=False)
         attended = ops.transpose(attended, _ints(0, 2, 1, 3))
         attended = ops.reshape(attended, _ints(0, 0, width), True)
@@ -268,12 +294,14 @@ class Graph:
         inner = self._product(tensors, f"{name}down", inner)
         return self._norm(tensors, f"{name}down.norm", ops.add(inner, hidden))
 
-    def _product(self, tensors: Tensors, name: str, value: Any) -> Any:
+    def _product(
+        self, tensors: Tensors, name: str, value: Any, columns: slice = slice(None)
+    ) -> Any:
         """``value @ weight + bias``, rounded to int8 where the activations are known."""
-        weight = tensors[f"{name}.weight"]
+        weight = tensors[f"{name}.weight"][:, columns]
         self.products.append((name, value, weight))
         smooth = self.activations.get(f"{name}.smooth")
-        bias = tensors[f"{name}.bias"]
+        bias = tensors[f"{name}.bias"][columns]
         apart = self.activations.get(f"{name}.exact")
         if smooth is not None and apart is not None:
             picked = ops.gather(value, _const(apart), _const(np.int64(2)))
@@ -300,6 +328,11 @@ class Graph:
 
     def _size(self, key: str) -> int:
         return int(self.config[key])
+
+
+def _reads_first(head: Head) -> bool:
+    """Whether the head looks at the first position alone, as BERT's classifiers do."""
+    return type(head) is SequenceHead and head.pooling == "cls"
 
 
 def has_bf16() -> bool:

@@ -66,7 +66,7 @@ def measure() -> dict[str, float]:
     It lacks int8 where products of the largest numbers come out too small: without VNNI some
     processors add in 16 bits.
     """
-    from nlpkit.engines.openvino import Graph, compiled, has_bf16, largest_product
+    from nlpkit.engines.openvino import Graph, Piece, compiled, has_bf16, largest_product
 
     weights, activations = _layer()
     hidden = np.random.default_rng(1).normal(size=(ROWS, LENGTH, WIDTH)).astype(np.float32)
@@ -77,7 +77,7 @@ def measure() -> dict[str, float]:
         known = activations if precision == "int8" else {}
         taken = []
         try:
-            model = compiled(Graph(weights, CONFIG, known).model("", 1, 2), precision)
+            model = compiled(Graph(weights, CONFIG, known).model(Piece("", 1, 2)), precision)
             for _ in range(ROUNDS):
                 start = time.perf_counter()
                 model([hidden, mask])
