@@ -241,7 +241,7 @@ class Graph:
         self.products: list[tuple[str, Any, Floats]] = []
 
     def model(self, piece: Piece) -> Any:
-        """The layers of a piece. Inputs are (ids, types, mask), further up (hidden states, mask)."""
+        """The layers of a piece. Inputs are (ids, types, mask), later (hidden states, mask)."""
         mask = ops.parameter([-1, -1], Type.i64, "attention_mask")
         unseen = ops.subtract(_const(np.float32(1)), ops.convert(mask, Type.f32))
         bias = ops.unsqueeze(ops.multiply(unseen, _const(np.float32(UNSEEN))), _ints(1, 2))
