@@ -255,16 +255,18 @@ KNOWN_FAILURES = (
     "Other languages: the vocabulary is English and uncased; a warning is given where much of a "
     "text is unknown to it.",
     "Entities are those of newswire of 1996: products, dates, amounts and diseases are not among "
-    "them, and text in lower case throughout loses recall.",
+    "them; text in lower or upper case throughout costs a point of F1.",
     "Sentiment reads the surface: irony, mixed reviews and long documents with a turn at the end "
     "are often wrong; short phrases lean to positive or negative rather than neutral.",
     "Topic knows the four classes of AG News and gives one of them to any text.",
+    "Answers are weaker than base-en-1's (SQuAD 1.1 F1 70.8 after 73.4): questions got a sixth of "
+    "the tokens, while the layers they share moved.",
     "Questions that need counting, joining facts or knowledge from outside the passage get a "
     "wrong quotation or none; a well-made trick question without an answer is often answered.",
     "The default is cautious: questions that a short text answers in other words are often "
     "refused; no_answer=False quotes the best span all the same.",
-    "Tweets and forum posts: it finds two thirds of the persons and locations there, but two "
-    "thirds of what it marks as such is wrong (WNUT-17).",
+    "Tweets and forum posts: it finds two thirds of the persons and locations there, but three in "
+    "five of what it marks as such are wrong (WNUT-17).",
     "Zero-shot labels follow word meaning, not logic: negations and abstract labels fail.",
 )
 
@@ -289,6 +291,7 @@ def recipe() -> Recipe:
         learning_rate=1.5e-4,  # as in base-en-1's first stage
         cooldown=0.7,
         warmup=0.0267,
+        keep_start=0.5,  # on dev sets no worse than the end alone, on tweets better; keeps answers
         ema=0.999,  # over about the last thousand of 29,000 steps
         evaluate_tokens=2_000_000,  # a look costs about 180,000 tokens, forward alone
         lower=0.1,  # people type in lower case,

@@ -289,6 +289,18 @@ def test_a_recipe_goes_on_from_a_bundle(recipe: Recipe, tmp_path: Path) -> None:
     assert record["from"] == f"small-1 {read_bundle(first).sha256}"
 
 
+def test_a_share_of_the_start_is_kept(recipe: Recipe, tmp_path: Path) -> None:
+    first = train_recipe(recipe, tmp_path / "first", storage="float32")
+    for name, share in (("none", 0.0), ("half", 0.5)):
+        one = replace(recipe, keep_start=share)
+        train_recipe(one, tmp_path / name, begin_from=first, storage="float32")
+    begun, end, half = (values(tmp_path / name) for name in ("first", "none", "half"))
+    for name, value in half.items():
+        np.testing.assert_allclose(value, (begun[name] + end[name]) / 2, atol=1e-6, err_msg=name)
+    assert any((begun[name] != end[name]).any() for name in begun)
+    assert read_bundle(tmp_path / "half").manifest.training["kept"]["start"] == 0.5
+
+
 def test_what_does_not_fit_begins_anew(recipe: Recipe, tmp_path: Path) -> None:
     """Another number of own layers, another set of labels; a head that is not in the recipe."""
     first = train_recipe(recipe, tmp_path / "first", storage="float32")

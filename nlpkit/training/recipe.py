@@ -87,6 +87,10 @@ class Recipe:
     then is what is scored and kept. Every ``evaluate_tokens`` tokens and at the end the tasks' dev
     scores are taken; the weights with the best mean are the result (with no dev sets, the last).
 
+    ``keep_start`` is the share of the weights it began from in the result: their weighted mean
+    with the trained ones often keeps what each was better at (Wortsman et al. 2022, WiSE-FT). It
+    is for a training that goes on from a bundle; own layers count as begun from those they copy.
+
     ``lower`` and ``upper`` are the chances that a text is read as if it were in lower or upper
     case, ``unpunctuated`` that its last full stop or question mark is left out.
 
@@ -116,6 +120,7 @@ class Recipe:
     warmup: float = 0.06
     cooldown: float = 1.0
     ema: float = 0.0
+    keep_start: float = 0.0
     evaluate_tokens: int = 2_000_000
     lower: float = 0.0
     upper: float = 0.0

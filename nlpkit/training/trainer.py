@@ -169,6 +169,9 @@ class _Run:
         self.device = device
         self.plan = plan
         self.origin = origin
+        self.begun: dict[str, Tensor] = {}
+        if recipe.keep_start:
+            self.begun = {name: p.detach().clone() for name, p in _trained(model)}
         self.checkpoints = Checkpoints(folder, _identity(recipe, model, plan, origin))
         self.tasks: dict[str, Task] = {task.name: task for task in recipe.tasks}
         self.embedding = next((t.name for t in recipe.tasks if t.kind == "pooling"), None)
@@ -341,6 +344,8 @@ class _Run:
         kept = self._kept() if best is None else self.checkpoints.load_best(self.device)
         for name, parameter in _trained(self.model):
             parameter.data.copy_(kept[name])
+            if self.begun:
+                parameter.data.lerp_(self.begun[name], self.recipe.keep_start)
         self.averages = {}
         why = "the last" if best is None else f"the best mean of dev scores, {best[1]:.4f}"
         record: dict[str, Any] = {
@@ -355,6 +360,7 @@ class _Run:
             "kept": {
                 "step": self.number if best is None else best[0],
                 "weights": f"average, decay {self.recipe.ema}" if self.recipe.ema else "as trained",
+                **({"start": self.recipe.keep_start} if self.begun else {}),
                 "why": why,
             },
         }
