@@ -19,7 +19,7 @@ TEXT = (
     "Ada Lovelace lived in London. Charles Babbage of Cambridge built a wonderful engine, which "
     "the British government paid for."
 )
-QUESTION = "Who built a wonderful engine?"
+QUESTION = "Where did Ada Lovelace live?"
 
 
 def open_page(page: Page, app: App, query: str = "") -> None:
