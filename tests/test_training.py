@@ -15,15 +15,18 @@ import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file
+from transformers import BertConfig, BertModel
 
 import nlpkit
 from nlpkit.bundle import read_bundle
 from nlpkit.engines.onnx import OnnxEngine
 from nlpkit.engines.torch import TorchEngine, run_backbone, to_torch
 from nlpkit.errors import DataError, InputError, OutputExistsError, TrainingError, UnknownNameError
+from nlpkit.heads import make_head
 from nlpkit.pipeline import Pipeline
 from nlpkit.readers import Example, PlainText, QAExample, TextExample, TokenExample
 from nlpkit.text import pad, windows
+from nlpkit.training.model import MultiTaskModel
 from nlpkit.training.recipe import Dev, Recipe, Task, load_recipe
 from nlpkit.training.run import lora_tensors, train_pack, train_recipe, with_lora
 from nlpkit.training.scores import accuracy, answer_f1, entity_f1
@@ -299,6 +302,35 @@ def test_a_share_of_the_start_is_kept(recipe: Recipe, tmp_path: Path) -> None:
         np.testing.assert_allclose(value, (begun[name] + end[name]) / 2, atol=1e-6, err_msg=name)
     assert any((begun[name] != end[name]).any() for name in begun)
     assert read_bundle(tmp_path / "half").manifest.training["kept"]["start"] == 0.5
+
+
+def test_a_frozen_backbone_stays(recipe: Recipe, tmp_path: Path) -> None:
+    """All of it, with the head whose task is not read; a longer branch ends as the shorter did."""
+    first = train_recipe(recipe, tmp_path / "first", storage="float32")
+    ner, mood, *others = recipe.tasks
+    tasks = (ner, replace(mood, own_layers=1), *(replace(task, epochs=0) for task in others))
+    frozen = replace(recipe, tasks=tasks, freeze_backbone=True, keep_embedding=0.0)
+    second = train_recipe(frozen, tmp_path / "second", begin_from=first, storage="float32")
+    before, after = values(first), values(second)
+    assert branches_of(after) == {"ner": 1, "mood": 1, "qa": 1}
+    changed = {name for name in before if (after[name] != before[name]).any()}
+    assert {"ner/weight", "mood/weight"} <= changed
+    assert all(name.startswith(("ner/", "mood/", "branches.ner.")) for name in changed)
+    tasks = read_bundle(second).manifest.training["tasks"]
+    assert [tasks[name]["epochs"] for name in ("ner", "mood", "qa")] == [1, 1, 0]
+
+
+def test_a_longer_branch_ends_as_the_shorter(tmp_path: Path) -> None:
+    sizes = {"hidden_size": 8, "num_attention_heads": 1, "intermediate_size": 8}
+    config = BertConfig(vocab_size=20, num_hidden_layers=3, **sizes)
+    head = {"ner": make_head("token-classification", {"labels": ["O", "B-PER", "I-PER"]})}
+    short = MultiTaskModel(BertModel(config), head, own_layers={"ner": 1})
+    long = MultiTaskModel(BertModel(config), head, own_layers={"ner": 2})
+    long.go_on_from(short.own_layers, {})
+    for key, value in short.branches["ner"][0].state_dict().items():
+        assert torch.equal(long.branches["ner"][1].state_dict()[key], value)
+    for key, value in long.backbone.encoder.layer[1].state_dict().items():
+        assert torch.equal(long.branches["ner"][0].state_dict()[key], value)
 
 
 def test_what_does_not_fit_begins_anew(recipe: Recipe, tmp_path: Path) -> None:

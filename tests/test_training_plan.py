@@ -57,8 +57,8 @@ def test_worked_shares() -> None:
     # By the root of the size: 4 * 10 to 1 * 40.
     warm = epochs_of(replace(recipe, tokens=1000, alpha=0.5), sizes)
     assert warm == pytest.approx({"a": 5.0, "b": 0.3125})
-    with pytest.raises(InputError, match="more than 0"):
-        epochs_of(recipe_of(task("a", 1, epochs=0)), sizes)
+    with pytest.raises(InputError, match="not 0 of all"):
+        epochs_of(recipe_of(task("a", 1, epochs=0), task("b", 1, epochs=0)), sizes)
 
 
 @pytest.mark.parametrize("epochs", [0.5, 1, 2.5])

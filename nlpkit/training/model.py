@@ -47,10 +47,15 @@ class MultiTaskModel(nn.Module):
     def go_on_from(
         self, branches: Mapping[str, nn.ModuleList], heads: Mapping[str, PluggedHead]
     ) -> None:
-        """Take over the branches and heads of the same name, size and labels."""
+        """Take over the heads of the same name, size and labels, and the branches of these names.
+
+        A longer branch takes its last layers from a shorter one; the others stay the backbone's.
+        """
         for name, layers in branches.items():
-            if len(self.own_layers.get(name, ())) == len(layers):
-                self.branches[name].load_state_dict(layers.state_dict())
+            own_layers = [*self.own_layers.get(name, ())]
+            if len(layers) <= len(own_layers):
+                for own, layer in zip(own_layers[-len(layers) :], layers, strict=True):
+                    own.load_state_dict(layer.state_dict())
         for name, plugged in heads.items():
             mine = self.parameters_of(name) if name in self.heads else {}
             shapes = {key: tuple(value.shape) for key, value in mine.items()}

@@ -163,7 +163,9 @@ class Plan:
     def _next(self) -> str | None:
         """The task that lags most, or nothing where each has done its epochs."""
         lag = {
-            name: stream.after_half() / self.epochs[name] for name, stream in self._streams.items()
+            name: stream.after_half() / self.epochs[name]
+            for name, stream in self._streams.items()
+            if self.epochs[name]
         }
         name = min(lag, key=lag.__getitem__)  # of equal ones the first in the recipe
         return name if lag[name] < 1 else None
@@ -172,8 +174,8 @@ class Plan:
 def epochs_of(recipe: Recipe, sizes: Mapping[str, int]) -> dict[str, float]:
     """The passes over each task of this size (in tokens); see Recipe."""
     asked = {task.name: float(task.epochs) for task in recipe.tasks}
-    if any(not epochs > 0 for epochs in asked.values()):
-        raise InputError(f"epochs are {asked}; expected more than 0 of each task")
+    if any(not epochs >= 0 for epochs in asked.values()) or not any(asked.values()):
+        raise InputError(f"epochs are {asked}; expected 0 or more of each task, not 0 of all")
     if recipe.tokens is None:
         return asked
     shares = {name: asked[name] * size**recipe.alpha for name, size in sizes.items()}

@@ -47,8 +47,9 @@ class Task:
 
     ``examples(rng)`` gives the examples of one pass; it is called once a pass with a random
     generator of its own, so that a recipe can sample, group and vary them. ``epochs`` is how many
-    passes there are: 1.5 reads half of the second. ``dev`` and ``calibration`` are held-out
-    examples: what the training is watched by, and what the head's confidence is fitted on.
+    passes there are: 1.5 reads half of the second, 0 leaves the head as it began. ``dev`` and
+    ``calibration`` are held-out examples: what the training is watched by, and what the head's
+    confidence is fitted on.
 
     ``own_layers`` is how many of the backbone's last layers the head has for itself, as a branch
     that no other task changes (a BERT's only). Reading it beside the backbone's own end costs as
@@ -87,6 +88,9 @@ class Recipe:
     then is what is scored and kept. Every ``evaluate_tokens`` tokens and at the end the tasks' dev
     scores are taken; the weights with the best mean are the result (with no dev sets, the last).
 
+    With ``freeze_backbone`` heads and their own layers alone learn, and all else, the embedding of
+    texts with it, stays as it began.
+
     ``keep_start`` is the share of the weights it began from in the result: their weighted mean
     with the trained ones often keeps what each was better at (Wortsman et al. 2022, WiSE-FT). It
     is for a training that goes on from a bundle; own layers count as begun from those they copy.
@@ -121,6 +125,7 @@ class Recipe:
     cooldown: float = 1.0
     ema: float = 0.0
     keep_start: float = 0.0
+    freeze_backbone: bool = False
     evaluate_tokens: int = 2_000_000
     lower: float = 0.0
     upper: float = 0.0

@@ -129,6 +129,8 @@ def train(
     own_layers = {task.name: task.own_layers for task in recipe.tasks}
     model = MultiTaskModel(start.backbone, heads, recipe.seed, own_layers)
     model.go_on_from(start.branches, start.heads)
+    if recipe.freeze_backbone:
+        model.backbone.requires_grad_(False)
     model.set_attention_dropout(recipe.attention_dropout)
     model.to(device)
     teacher = None
