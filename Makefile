@@ -1,6 +1,6 @@
 # Everything lives in .venv, which each target makes or completes where need be.
 #   make quickstart     see it work: the core alone, then its main job on real text
-#   make test           the tests (ARGS="-k offsets" passes options to pytest)
+#   make test           the tests, two files at a time (ARGS="-k offsets" passes options to pytest)
 #   make check          style, types and layers
 #   make PYTHON=python3.12 ...   another interpreter
 
@@ -21,7 +21,7 @@ quickstart: $(VENV)/.core
 	@$(BIN)/nlpkit quickstart
 
 test: env
-	@$(BIN)/python -m pytest $(ARGS)
+	@$(BIN)/python -m pytest -n 2 --dist loadfile $(ARGS)
 
 check: env
 	@$(BIN)/ruff check .
