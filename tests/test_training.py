@@ -141,6 +141,18 @@ def test_own_layers_are_changed_by_their_task_alone(recipe: Recipe, tmp_path: Pa
         assert (trained[f"branches.ner.{name}"] != start[name]).any() or name.endswith("key.bias")
 
 
+def test_tasks_may_share_a_branch(recipe: Recipe, tmp_path: Path) -> None:
+    ner, mood, *_ = (replace(task, own_layers=1, branch="words") for task in recipe.tasks)
+    out = train_recipe(replace(recipe, tasks=(ner, mood), keep_embedding=0.0), tmp_path / "two")
+    bundle = read_bundle(out)
+    assert branches_of(bundle.weights) == {"words": 1}
+    assert {plugged.branch for plugged in bundle.heads.values()} == {"words"}
+    assert nlpkit.load(str(out)).analyze("Ada is fine").labels["mood"]
+    uneven = replace(recipe, tasks=(replace(ner, own_layers=2), mood))
+    with pytest.raises(InputError, match="own layers"):
+        train_recipe(uneven, tmp_path / "uneven")
+
+
 def test_too_many_own_layers_are_refused(recipe: Recipe, tmp_path: Path) -> None:
     tasks = (replace(recipe.tasks[0], own_layers=2),)
     with pytest.raises(InputError, match=r"2 own layers .* of 2 layers; expected"):
@@ -320,17 +332,25 @@ def test_a_frozen_backbone_stays(recipe: Recipe, tmp_path: Path) -> None:
     assert [tasks[name]["epochs"] for name in ("ner", "mood", "qa")] == [1, 1, 0]
 
 
-def test_a_longer_branch_ends_as_the_shorter(tmp_path: Path) -> None:
-    sizes = {"hidden_size": 8, "num_attention_heads": 1, "intermediate_size": 8}
-    config = BertConfig(vocab_size=20, num_hidden_layers=3, **sizes)
+def test_a_longer_branch_ends_as_the_shorter() -> None:
+    config = BertConfig(
+        vocab_size=20,
+        num_hidden_layers=3,
+        hidden_size=8,
+        num_attention_heads=1,
+        intermediate_size=8,
+    )
     head = {"ner": make_head("token-classification", {"labels": ["O", "B-PER", "I-PER"]})}
     short = MultiTaskModel(BertModel(config), head, own_layers={"ner": 1})
     long = MultiTaskModel(BertModel(config), head, own_layers={"ner": 2})
     long.go_on_from(short.own_layers, {})
-    for key, value in short.branches["ner"][0].state_dict().items():
-        assert torch.equal(long.branches["ner"][1].state_dict()[key], value)
-    for key, value in long.backbone.encoder.layer[1].state_dict().items():
-        assert torch.equal(long.branches["ner"][0].state_dict()[key], value)
+    backbone: Any = long.backbone
+    for mine, begun in (
+        (long.own_layers["ner"][1], short.own_layers["ner"][0]),
+        (long.own_layers["ner"][0], backbone.encoder.layer[1]),
+    ):
+        for key, value in begun.state_dict().items():
+            assert torch.equal(mine.state_dict()[key], value)
 
 
 def test_what_does_not_fit_begins_anew(recipe: Recipe, tmp_path: Path) -> None:

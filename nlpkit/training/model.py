@@ -11,6 +11,7 @@ from transformers import PreTrainedModel
 
 from nlpkit.engines import PluggedHead
 from nlpkit.engines.torch import last_layers, run_branches
+from nlpkit.errors import InputError
 from nlpkit.heads import Head
 from nlpkit.text import N_SHAPES, Batch
 
@@ -18,8 +19,12 @@ from nlpkit.text import N_SHAPES, Batch
 class MultiTaskModel(nn.Module):
     """One transformers encoder, many heads. Parameters of a head are named ``<head>/<name>``.
 
-    ``own_layers`` says by head how many of the last layers it has for itself: a branch of its
-    name, which starts as a copy of the backbone's.
+    ``own_layers`` says by head how many of the last layers it has for itself: a branch, which
+    starts as a copy of the backbone's. It has the head's name, or that in ``branch_names``, under
+    which several heads may share one.
+
+    Raises:
+        InputError: heads that share a branch ask for different numbers of layers.
     """
 
     def __init__(
@@ -28,12 +33,15 @@ class MultiTaskModel(nn.Module):
         heads: Mapping[str, Head],
         seed: int = 0,
         own_layers: Mapping[str, int] | None = None,
+        branch_names: Mapping[str, str] | None = None,
     ) -> None:
         super().__init__()
         self.backbone = backbone
-        self.branches = nn.ModuleDict(
-            {name: last_layers(backbone, n) for name, n in (own_layers or {}).items() if n}
-        )
+        self.branches = nn.ModuleDict()
+        self._branch_names: dict[str, str] = {}
+        for reader, n_layers in (own_layers or {}).items():
+            if n_layers:
+                self._add_branch(reader, (branch_names or {}).get(reader) or reader, n_layers)
         self.heads = dict(heads)
         self.head_parameters = nn.ParameterDict()
         generator = torch.Generator().manual_seed(seed)
@@ -43,6 +51,16 @@ class MultiTaskModel(nn.Module):
                 self.head_parameters[f"{name}/{parameter}"] = nn.Parameter(
                     _initial(head, parameter, shape, generator)
                 )
+
+    def _add_branch(self, head: str, name: str, n_layers: int) -> None:
+        self._branch_names[head] = name
+        if name not in self.branches:
+            self.branches[name] = last_layers(self.backbone, n_layers)
+        if len(self.own_layers[name]) != n_layers:
+            raise InputError(
+                f"the tasks of branch {name!r} ask for {len(self.own_layers[name])} and {n_layers} "
+                "own layers; expected the same number, or branches of different names"
+            )
 
     def go_on_from(
         self, branches: Mapping[str, nn.ModuleList], heads: Mapping[str, PluggedHead]
@@ -78,7 +96,8 @@ class MultiTaskModel(nn.Module):
         return {name: states[branch] for name, branch in branches.items()}
 
     def branch_of(self, head: str) -> str:
-        return head if head in self.branches else ""
+        """The branch that a head reads; ``""`` is the backbone's own end."""
+        return self._branch_names.get(head, "")
 
     @property
     def own_layers(self) -> dict[str, nn.ModuleList]:

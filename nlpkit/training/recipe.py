@@ -52,8 +52,8 @@ class Task:
     confidence is fitted on.
 
     ``own_layers`` is how many of the backbone's last layers the head has for itself, as a branch
-    that no other task changes (a BERT's only). Reading it beside the backbone's own end costs as
-    many layers more.
+    that no other task changes (a BERT's only). Tasks that name the same ``branch`` share one.
+    Reading it beside the backbone's own end costs as many layers more.
     """
 
     name: str
@@ -68,6 +68,7 @@ class Task:
     label_smoothing: float = 0.0
     keep_embedding: bool = True
     own_layers: int = 0
+    branch: str = ""
     dev: tuple[Dev, ...] = ()
     calibration: Callable[[], Sequence[Example]] | None = None
     expected: dict[str, float] = field(default_factory=dict)

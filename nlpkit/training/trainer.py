@@ -127,7 +127,8 @@ def train(
     folder.mkdir(parents=True, exist_ok=True)
     heads = {task.name: make_head(task.kind, task.config) for task in recipe.tasks}
     own_layers = {task.name: task.own_layers for task in recipe.tasks}
-    model = MultiTaskModel(start.backbone, heads, recipe.seed, own_layers)
+    branch_names = {task.name: task.branch for task in recipe.tasks}
+    model = MultiTaskModel(start.backbone, heads, recipe.seed, own_layers, branch_names)
     model.go_on_from(start.branches, start.heads)
     if recipe.freeze_backbone:
         model.backbone.requires_grad_(False)
@@ -452,6 +453,7 @@ _TASK_SETTINGS = (
     "label_smoothing",
     "keep_embedding",
     "own_layers",
+    "branch",
 )
 
 
