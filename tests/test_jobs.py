@@ -469,7 +469,11 @@ def test_the_shard_of_a_dead_process_is_taken_over_at_once(index: Index, source:
     assert_holds(index, DOCUMENTS)
 
 
-@pytest.mark.parametrize("holder", ["elsewhere:1:abc", f"{socket.gethostname()}:{os.getpid()}:abc"])
+@pytest.mark.parametrize(
+    "holder",
+    ["elsewhere:1:abc", f"{socket.gethostname()}:{os.getpid()}:abc"],
+    ids=["elsewhere", "here"],
+)
 def test_the_shard_of_a_worker_that_may_live_is_waited_for(
     index: Index, source: Path, holder: str
 ) -> None:
