@@ -26,8 +26,11 @@ Bools = NDArray[np.bool_]
 #: The shapes a word can have, by number.
 SHAPES = ("lower", "Capitalised", "UPPER", "C", "miXed3", "123", "?!")
 N_SHAPES = len(SHAPES)
-#: Shapes of batches are multiples of this; see batches.
-ROUND = 8
+#: Numbers of rows above this are multiples of it; see batches.
+ROWS = 8
+#: Lengths of batches are multiples of this. CPU kernels take 16 floats at once: where none is left
+#: over, a row's sums are added in the same order however far it is padded.
+LENGTHS = 16
 #: Texts are tokenised in pieces of about this many characters, to bound memory.
 PIECE = 50_000
 
@@ -254,7 +257,7 @@ def windows(n_tokens: int, size: int, overlap: int) -> list[Window]:
 def batches(lengths: Sequence[int], token_budget: int) -> list[list[int]]:
     """Group rows of like length so that rows times the longest stays within ``token_budget``.
 
-    The longest counts as :func:`rounded`, and above ROUND rows their number is a multiple of it:
+    The longest counts as :func:`rounded`, and above ROWS rows their number is a multiple of it:
     engines prepare for each shape that they meet, so it is well that these are few. Returns lists
     of indices into ``lengths``, longest rows first; a row above the budget stands alone.
     """
@@ -263,16 +266,16 @@ def batches(lengths: Sequence[int], token_budget: int) -> list[list[int]]:
     first = 0
     while first < len(order):
         most = max(1, token_budget // rounded(lengths[order[first]]))
-        if most > ROUND:
-            most -= most % ROUND
+        if most > ROWS:
+            most -= most % ROWS
         groups.append(order[first : first + most])
         first += most
     return groups
 
 
 def rounded(length: int) -> int:
-    """The length up to which a row is padded: the next multiple of ROUND."""
-    return max(-(-length // ROUND), 1) * ROUND
+    """The length up to which a row is padded: the next multiple of LENGTHS."""
+    return max(-(-length // LENGTHS), 1) * LENGTHS
 
 
 def pad(rows: Sequence[Row], pad_id: int, length: int | None = None) -> Batch:

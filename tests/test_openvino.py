@@ -169,7 +169,7 @@ def test_int8_keeps_the_promises_on_real_weights() -> None:
     exact = nlpkit.load("base-en", "cpu", "fp32")
     low = nlpkit.load("base-en", "cpu", "int8")
     together, alone = low.embed(texts), np.stack([low.embed(text) for text in texts])
-    assert np.abs(together - alone).max() < 5e-3
+    assert np.abs(together - alone).max() < 5e-3  # here 0; a rounding may fall the other way
     cosines = (together * exact.embed(texts)).sum(axis=1)
     assert cosines.mean() > 0.997
     assert cosines.min() > 0.995

@@ -223,9 +223,9 @@ def test_windows_that_cannot_be_are_refused(size: int, overlap: int) -> None:
 
 
 def test_batches_by_example() -> None:
-    assert batches([3, 10, 2, 9], 32) == [[1, 3], [0, 2]]  # rows of 16 and of 8
-    assert batches([3, 10, 2, 9], 31) == [[1], [3], [0, 2]]
-    assert [len(group) for group in batches([5] * 30, 90)] == [8, 8, 8, 6]  # and not 11
+    assert batches([3, 20, 2, 18], 64) == [[1, 3], [0, 2]]  # rows of 32 and of 16
+    assert batches([3, 20, 2, 18], 63) == [[1], [3], [0, 2]]
+    assert [len(group) for group in batches([5] * 30, 180)] == [8, 8, 8, 6]  # and not 11
     assert [len(group) for group in batches([60] * 7, 200)] == [3, 3, 1]
 
 

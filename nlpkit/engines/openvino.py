@@ -36,8 +36,9 @@ from nlpkit.text import Batch
 from nlpkit.weights import Tensors, branches_of, embedding_tensors, layer_name, layer_tensors
 
 #: The arithmetic of all but int8 products. Beside those it is fp32: its noise is below the grids'
-#: steps, so that a text's numbers are the same in any batch, to the last bit on 256 texts; bf16
-#: would be 8 % faster (nlpkit bench --only independence --only share).
+#: steps. With lengths of batches as in nlpkit.text.LENGTHS, a text's numbers are the same in any
+#: batch, to the last bit on 512 texts; with multiples of 8 they were not on 7, where a rounding
+#: fell the other way. bf16 would be 8 % faster (nlpkit bench --only independence --only share).
 _HINTS = {"fp32": "f32", "bf16": "bf16", "int8": "f32"}
 #: Shapes of batches that OpenVINO stays prepared for; each takes some megabytes in int8.
 SHAPES = 64
