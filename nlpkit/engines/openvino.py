@@ -13,7 +13,10 @@ is in the batch. See nlpkit.quantise for where the numbers come from.
 
 from __future__ import annotations
 
+import ctypes
 import hashlib
+import os
+import sys
 import threading
 import time
 from collections.abc import Container, Iterable, Mapping
@@ -44,6 +47,8 @@ _HINTS = {"fp32": "f32", "bf16": "bf16", "int8": "f32"}
 SHAPES = 64
 #: A model that took so many seconds to build and compile is kept; counts the ways to build one.
 SLOW, WAY = 0.1, 2
+#: glibc's number for the border of blocks that are mapped (malloc.h), and where it is put.
+M_MMAP_THRESHOLD, LARGE = -3, 1 << 20
 #: Levels of an int8 grid.
 LEVELS = 256
 #: What is added to the attention scores of padding: far below all, and finite in bf16.
@@ -170,7 +175,21 @@ def core() -> Any:
     away when it dies. Of two, the second to die leaves the thread with the freed one of the first,
     and the next signal, Ctrl-C for one, ends the process (OpenVINO 2025 and 2026, Linux).
     """
+    _give_blocks_back()
     return openvino.Core()
+
+
+def _give_blocks_back() -> None:
+    """Have glibc map blocks of LARGE bytes and more, so that they go back once they are freed.
+
+    Left alone, it moves that border up to 32 MB with what is freed, and a sixth of the process lies
+    idle between blocks in use (315 MB against 267 after 256 texts with four tasks). Whoever has set
+    the border for the process (``MALLOC_MMAP_THRESHOLD_``, ``GLIBC_TUNABLES``) keeps it.
+    """
+    told = "MALLOC_MMAP_THRESHOLD_" in os.environ or "GLIBC_TUNABLES" in os.environ
+    if sys.platform == "linux" and not told:
+        with suppress(AttributeError):  # another C library
+            ctypes.CDLL(None).mallopt(M_MMAP_THRESHOLD, LARGE)
 
 
 def settings(precision: str) -> dict[str, Any]:
