@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import json
 import os
 import subprocess
@@ -440,3 +441,42 @@ def test_engines_that_go_leave_signals_in_order(tmp_path: Path) -> None:
     code = f"bundle = {str(bundle)!r}\n{SIGNAL_STACK}"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
+
+
+LARGE_BLOCKS = """
+import ctypes
+from nlpkit.engines import openvino
+openvino.core()
+libc = ctypes.CDLL(None)
+libc.malloc.restype, libc.malloc.argtypes = ctypes.c_void_p, [ctypes.c_size_t]
+libc.free.argtypes = [ctypes.c_void_p]
+class Info(ctypes.Structure):
+    _fields_ = [(str(i), ctypes.c_size_t) for i in range(4)] + [("mapped", ctypes.c_size_t)]
+    _fields_ += [(str(i), ctypes.c_size_t) for i in range(5, 10)]
+libc.mallinfo2.restype = Info
+libc.free(libc.malloc(24 << 20))  # left alone, glibc now maps blocks from 24 MB on alone
+before = libc.mallinfo2().mapped
+block = libc.malloc(16 << 20)
+print(libc.mallinfo2().mapped - before >= 16 << 20)
+"""
+
+
+@pytest.mark.skipif(not hasattr(ctypes.CDLL(None), "mallinfo2"), reason="needs glibc 2.33")
+@pytest.mark.parametrize(
+    ("told", "mapped"),
+    [
+        ({}, "True"),
+        ({"GLIBC_TUNABLES": "glibc.malloc.check=0"}, "True"),
+        ({"GLIBC_TUNABLES": "glibc.malloc.mmap_threshold=33554432"}, "False"),
+    ],
+)
+def test_large_blocks_go_back_unless_told_otherwise(told: dict[str, str], mapped: str) -> None:
+    ours = ("GLIBC_TUNABLES", "MALLOC_MMAP_THRESHOLD_")
+    environ = {name: value for name, value in os.environ.items() if name not in ours}
+    done = subprocess.run(
+        [sys.executable, "-c", LARGE_BLOCKS],
+        capture_output=True,
+        text=True,
+        env=environ | told,
+    )
+    assert done.stdout.split() == [mapped], done.stderr

@@ -83,6 +83,17 @@ def recipe(backbone: str) -> Recipe:
     )
 
 
+def three_layers() -> BertModel:
+    config = BertConfig(
+        vocab_size=20,
+        num_hidden_layers=3,
+        hidden_size=8,
+        num_attention_heads=1,
+        intermediate_size=8,
+    )
+    return BertModel(config)
+
+
 def longer(recipe: Recipe, epochs: float) -> Recipe:
     return replace(recipe, tasks=tuple(replace(task, epochs=epochs) for task in recipe.tasks))
 
@@ -148,9 +159,10 @@ def test_tasks_may_share_a_branch(recipe: Recipe, tmp_path: Path) -> None:
     assert branches_of(bundle.weights) == {"words": 1}
     assert {plugged.branch for plugged in bundle.heads.values()} == {"words"}
     assert nlpkit.load(str(out)).analyze("Ada is fine").labels["mood"]
-    uneven = replace(recipe, tasks=(replace(ner, own_layers=2), mood))
-    with pytest.raises(InputError, match="own layers"):
-        train_recipe(uneven, tmp_path / "uneven")
+    uneven = {"ner": 1, "mood": 2}
+    heads = {name: make_head("pooling", {}) for name in uneven}
+    with pytest.raises(InputError, match="'words' ask for 1 and 2 own layers; expected the same"):
+        MultiTaskModel(three_layers(), heads, 0, uneven, dict.fromkeys(uneven, "words"))
 
 
 def test_too_many_own_layers_are_refused(recipe: Recipe, tmp_path: Path) -> None:
@@ -333,16 +345,9 @@ def test_a_frozen_backbone_stays(recipe: Recipe, tmp_path: Path) -> None:
 
 
 def test_a_longer_branch_ends_as_the_shorter() -> None:
-    config = BertConfig(
-        vocab_size=20,
-        num_hidden_layers=3,
-        hidden_size=8,
-        num_attention_heads=1,
-        intermediate_size=8,
-    )
     head = {"ner": make_head("token-classification", {"labels": ["O", "B-PER", "I-PER"]})}
-    short = MultiTaskModel(BertModel(config), head, own_layers={"ner": 1})
-    long = MultiTaskModel(BertModel(config), head, own_layers={"ner": 2})
+    short = MultiTaskModel(three_layers(), head, own_layers={"ner": 1})
+    long = MultiTaskModel(three_layers(), head, own_layers={"ner": 2})
     long.go_on_from(short.own_layers, {})
     backbone: Any = long.backbone
     for mine, begun in (

@@ -40,8 +40,8 @@ from nlpkit.weights import Tensors, branches_of, embedding_tensors, layer_name, 
 
 #: The arithmetic of all but int8 products. Beside those it is fp32: its noise is below the grids'
 #: steps. With lengths of batches as in nlpkit.text.LENGTHS, a text's numbers are the same in any
-#: batch, to the last bit on 512 texts; with multiples of 8 they were not on 7, where a rounding
-#: fell the other way. bf16 would be 8 % faster (nlpkit bench --only independence --only share).
+#: batch, to the last bit; with multiples of 8 a rounding fell the other way now and then, and a
+#: score moved by 0.007. bf16 would be 8 % faster (nlpkit bench --only independence --only share).
 _HINTS = {"fp32": "f32", "bf16": "bf16", "int8": "f32"}
 #: Shapes of batches that OpenVINO stays prepared for; each takes some megabytes in int8.
 SHAPES = 64
@@ -183,10 +183,11 @@ def _give_blocks_back() -> None:
     """Have glibc map blocks of LARGE bytes and more, so that they go back once they are freed.
 
     Left alone, it moves that border up to 32 MB with what is freed, and a sixth of the process lies
-    idle between blocks in use (315 MB against 267 after 256 texts with four tasks). Whoever has set
-    the border for the process (``MALLOC_MMAP_THRESHOLD_``, ``GLIBC_TUNABLES``) keeps it.
+    idle between blocks in use (nlpkit bench --only memory). Whoever has set the border for the
+    process, by ``MALLOC_MMAP_THRESHOLD_`` or in ``GLIBC_TUNABLES``, keeps it.
     """
-    told = "MALLOC_MMAP_THRESHOLD_" in os.environ or "GLIBC_TUNABLES" in os.environ
+    tunables = os.environ.get("GLIBC_TUNABLES", "")
+    told = "MALLOC_MMAP_THRESHOLD_" in os.environ or "mmap_threshold" in tunables
     if sys.platform == "linux" and not told:
         with suppress(AttributeError):  # another C library
             ctypes.CDLL(None).mallopt(M_MMAP_THRESHOLD, LARGE)
