@@ -4,6 +4,9 @@ No torch. The graph is built here from the bundle's weights. It is cut where bra
 backbone, so that each layer is kept in memory once, compiled when it is first needed and computed
 only for the heads that read it.
 
+Products and norms run on the tokens of all rows one after another, without padding; attention on
+rows that are padded for it.
+
 In int8 a product's input x is divided by ``smooth``, one number per channel that its weights are
 multiplied by (Xiao et al. 2023, SmoothQuant), and rounded on the fixed grid ``range``; weights are
 rounded per output channel. The few channels ``exact``, whose values are by far the largest, stay
@@ -35,18 +38,20 @@ from nlpkit.engines.probe import machine_key
 from nlpkit.errors import BundleError
 from nlpkit.heads import Head, SequenceHead
 from nlpkit.heads.base import Floats
-from nlpkit.text import Batch
+from nlpkit.text import Batch, Ints
 from nlpkit.weights import Tensors, branches_of, embedding_tensors, layer_name, layer_tensors
 
-#: The arithmetic of all but int8 products. Beside those it is fp32: its noise is below the grids'
-#: steps. With lengths of batches as in nlpkit.text.LENGTHS, a text's numbers are the same in any
-#: batch, to the last bit; with multiples of 8 a rounding fell the other way now and then, and a
-#: score moved by 0.007. bf16 would be 8 % faster (nlpkit bench --only independence --only share).
-_HINTS = {"fp32": "f32", "bf16": "bf16", "int8": "f32"}
+#: The arithmetic of all but int8 products: attention and what lies between two products; norms are
+#: fp32. With lengths of batches as in nlpkit.text.LENGTHS, a text's numbers are the same in any
+#: batch, to the last bit (nlpkit bench --only independence).
+_HINTS = {"fp32": "f32", "bf16": "bf16", "int8": "bf16"}
+#: Tokens of a batch are filled up to a multiple of the first, above the second of the third: few
+#: numbers of tokens are met, each of which OpenVINO prepares for.
+TOKENS, MANY, MANY_TOKENS = 16, 256, 32
 #: Shapes of batches that OpenVINO stays prepared for; each takes some megabytes in int8.
 SHAPES = 64
 #: A model that took so many seconds to build and compile is kept; counts the ways to build one.
-SLOW, WAY = 0.1, 2
+SLOW, WAY = 0.1, 3
 #: glibc's number for the border of blocks that are mapped (malloc.h), and where it is put.
 M_MMAP_THRESHOLD, LARGE = -3, 1 << 20
 #: Levels of an int8 grid.
@@ -65,6 +70,38 @@ class Piece(NamedTuple):
     first: int
     last: int
     only_first: bool = False
+
+
+class Packed(NamedTuple):
+    """The tokens of a batch one after another, filled up with zeros, and where each one stands.
+
+    *Shapes:* ids, types, positions, back: (tokens,); mask, pick: (batch, length).
+    """
+
+    ids: Ints
+    types: Ints
+    positions: Ints
+    mask: Ints
+    pick: Ints  #: the token at each place of the padded rows; 0 at padding
+    back: Ints  #: the place of each token in the padded rows
+    n_tokens: int  #: without those that fill up
+
+    @classmethod
+    def of(cls, batch: Batch) -> Packed:
+        places = np.flatnonzero(batch.mask)
+        step = TOKENS if len(places) <= MANY else MANY_TOKENS
+        pick = np.zeros(batch.mask.size, dtype=np.int64)
+        pick[places] = np.arange(len(places))
+        back = np.pad(places, (0, -len(places) % step))
+        return cls(
+            batch.ids.ravel()[back],
+            batch.types.ravel()[back],
+            back % batch.mask.shape[1],
+            batch.mask,
+            pick.reshape(batch.mask.shape),
+            back,
+            len(places),
+        )
 
 
 class OpenVinoEngine:
@@ -120,6 +157,7 @@ class OpenVinoEngine:
 
         *Shape:* (batch, length) to (batch, length, width) or (batch, 1, width).
         """
+        packed = Packed.of(batch)
         wanted = set(branches)
         forks = {name: self._n_layers - self._branches[name] for name in wanted if name}
         deepest = self._n_layers if "" in wanted else max(forks.values())
@@ -130,20 +168,21 @@ class OpenVinoEngine:
                 for name, fork in forks.items():
                     if fork == first:
                         piece = Piece(name, first, self._n_layers, name in firsts)
-                        found[name] = self._run(piece, batch, state)
+                        found[name] = self._run(piece, packed, state)
                 if first == deepest:
                     break
                 only = last == self._n_layers and "" in firsts
-                state = self._run(Piece("", first, last, only), batch, state)
+                state = self._run(Piece("", first, last, only), packed, state)
             if "" in wanted:
                 found[""] = state
         return found
 
-    def _run(self, piece: Piece, batch: Batch, state: Any) -> Floats:
+    def _run(self, piece: Piece, batch: Packed, state: Any) -> Floats:
         if piece not in self._pieces:
             self._pieces[piece] = self._compile(piece)
-        before = [state] if piece.first else [batch.ids, batch.types]
-        return self._infer(piece, self._pieces[piece], [*before, batch.mask])
+        before = [state] if piece.first else [batch.ids, batch.types, batch.positions]
+        inputs = [*before, batch.mask, batch.pick, batch.back]
+        return self._infer(piece, self._pieces[piece], inputs)
 
     def _compile(self, piece: Piece) -> Any:
         key = self._key(piece) if self.content else ""
@@ -231,8 +270,8 @@ class Taps(OpenVinoEngine):
         """Inputs by product, (tokens, inputs); padding is left out."""
         self._seen = {}
         self.hidden(batch, ["", *self._branches])
-        real = batch.mask.astype(bool)
-        return {name: values[real] for name, values in self._seen.items()}
+        n_tokens = int(batch.mask.sum())
+        return {name: values[0, :n_tokens] for name, values in self._seen.items()}
 
     def _compile(self, piece: Piece) -> Any:
         graph = Graph(self._weights, self._config, {})
@@ -262,34 +301,45 @@ class Graph:
         self.products: list[tuple[str, Any, Floats]] = []
 
     def model(self, piece: Piece) -> Any:
-        """The layers of a piece. Inputs are (ids, types, mask), later (hidden states, mask)."""
-        mask = ops.parameter([-1, -1], Type.i64, "attention_mask")
-        unseen = ops.subtract(_const(np.float32(1)), ops.convert(mask, Type.f32))
-        bias = ops.unsqueeze(ops.multiply(unseen, _const(np.float32(UNSEEN))), _ints(1, 2))
+        """The layers of a piece.
+
+        Inputs are those of :class:`Packed`: (ids, types, positions, mask, pick, back), later
+        (hidden states, mask, pick, back). The output, if these are the last layers, is padded:
+        (batch, length, width); else (1, tokens, width), as hidden states are.
+        """
+        rows = _Rows(*(ops.parameter([-1] * n, Type.i64, name) for name, n in _ROWS.items()))
         if piece.first:
-            hidden = ops.parameter([-1, -1, self._size("hidden_size")], Type.f32, "hidden")
+            hidden = ops.parameter([1, -1, self._size("hidden_size")], Type.f32, "hidden")
             inputs = [hidden]
         else:
-            inputs = [ops.parameter([-1, -1], Type.i64, n) for n in ("input_ids", "token_type_ids")]
+            inputs = [ops.parameter([-1], Type.i64, n) for n in ("ids", "types", "positions")]
             hidden = self._embeddings(*inputs)
+        unseen = ops.subtract(_const(np.float32(1)), ops.convert(rows.mask, Type.f32))
+        bias = ops.unsqueeze(ops.multiply(unseen, _const(np.float32(UNSEEN))), _ints(1, 2))
         for layer in range(piece.first, piece.last):
             tensors = layer_tensors(self.weights, piece.branch, layer)
             only = piece.only_first and layer == piece.last - 1
-            hidden = self._layer(tensors, layer_name(piece.branch, layer), hidden, bias, only)
-        return openvino.Model([ops.result(hidden)], [*inputs, mask], "bert")
+            name = layer_name(piece.branch, layer)
+            hidden = self._layer(tensors, name, hidden, bias, rows, only)
+        if piece.only_first:
+            hidden = ops.transpose(hidden, _ints(1, 0, 2))
+        elif piece.last == self._size("num_hidden_layers"):
+            hidden = rows.padded(hidden)
+        return openvino.Model([ops.result(hidden)], [*inputs, *rows], "bert")
 
-    def _embeddings(self, ids: Any, types: Any) -> Any:
+    def _embeddings(self, ids: Any, types: Any, positions: Any) -> Any:
         """Word rows (as int8, each with a scale), position rows, token-type rows; layer norm."""
         tensors = embedding_tensors(self.weights)
         rows = _gather(tensors["word"], ids)
         if "word.scale" in tensors:
             rows = ops.multiply(ops.convert(rows, Type.f32), _gather(tensors["word.scale"], ids))
-        length = ops.gather(ops.shape_of(ids), _ints(1), _const(np.int64(0)))
-        positions = ops.slice(_const(tensors["position"]), _ints(0), length, _ints(1), _ints(0))
-        total = ops.add(ops.add(rows, _gather(tensors["type"], types)), positions)
+        beside = ops.add(_gather(tensors["type"], types), _gather(tensors["position"], positions))
+        total = ops.unsqueeze(ops.add(rows, beside), _ints(0))
         return self._norm(tensors, "norm", total)
 
-    def _layer(self, tensors: Tensors, name: str, hidden: Any, bias: Any, only_first: bool) -> Any:
+    def _layer(
+        self, tensors: Tensors, name: str, hidden: Any, bias: Any, rows: _Rows, only_first: bool
+    ) -> Any:
         """Self-attention and feed-forward, each added to its input and normalised."""
         n_heads, width = self._size("num_attention_heads"), self._size("hidden_size")
 
@@ -297,49 +347,69 @@ class Graph:
             cut = ops.reshape(value, _ints(0, 0, n_heads, width // n_heads), True)
             return ops.transpose(cut, _ints(0, 2, 1, 3))
 
+        read = asking = self._input(tensors, f"{name}qkv", hidden)
         if only_first:
-            every, hidden = hidden, ops.slice(hidden, _ints(0), _ints(1), _ints(1), _ints(1))
-            mine = self._product(tensors, f"{name}qkv", hidden, slice(width))
-            theirs = self._product(tensors, f"{name}qkv", every, slice(width, None))
-            parts = [mine, *ops.split(theirs, _const(np.int64(2)), 2).outputs()]
-        else:
-            qkv = self._product(tensors, f"{name}qkv", hidden)
-            parts = ops.split(qkv, _const(np.int64(2)), 3).outputs()
-        query, key, value = map(by_head, parts)
+            firsts = ops.gather(rows.pick, _const(np.int64(0)), _const(np.int64(1)))
+            hidden = _tokens(hidden, firsts)
+            asking = self._rounded(f"{name}qkv", hidden)
+        query, key, value = (
+            self._product(tensors, f"{name}qkv", one, slice(i * width, (i + 1) * width))
+            for i, one in enumerate((asking, read, read))
+        )
+        query = ops.transpose(query, _ints(1, 0, 2)) if only_first else rows.padded(query)
+        query, key, value = map(by_head, (query, rows.padded(key), rows.padded(value)))
         attended = ops.scaled_dot_product_attention(query, key, value, bias, causal=False)
         attended = ops.transpose(attended, _ints(0, 2, 1, 3))
-        attended = ops.reshape(attended, _ints(0, 0, width), True)
+        attended = ops.reshape(attended, _ints(1, -1, width), False)
+        if not only_first:
+            attended = _tokens(attended, rows.back)
+        attended = self._input(tensors, f"{name}out", attended)
         attended = self._product(tensors, f"{name}out", attended)
         hidden = self._norm(tensors, f"{name}out.norm", ops.add(attended, hidden))
-        inner = ops.gelu(self._product(tensors, f"{name}up", hidden), "erf")
-        inner = self._product(tensors, f"{name}down", inner)
+        inner = self._feed_forward(tensors, name, hidden)
         return self._norm(tensors, f"{name}down.norm", ops.add(inner, hidden))
 
-    def _product(
-        self, tensors: Tensors, name: str, value: Any, columns: slice = slice(None)
-    ) -> Any:
-        """``value @ weight + bias``, rounded to int8 where the activations are known."""
-        weight = tensors[f"{name}.weight"][:, columns]
-        self.products.append((name, value, weight))
+    def _feed_forward(self, tensors: Tensors, name: str, hidden: Any) -> Any:
+        """Two products around a GELU. Exact channels between them are computed once more, apart:
+        nothing but rounding then reads the others, and they leave the first product rounded."""
+        read = self._input(tensors, f"{name}up", hidden)
+        inner = ops.gelu(self._product(tensors, f"{name}up", read), "erf")
+        exact = self.activations.get(f"{name}down.exact")
+        if exact is None:
+            inner = self._input(tensors, f"{name}down", inner)
+            return self._product(tensors, f"{name}down", inner)
+        few = ops.gelu(self._product(tensors, f"{name}up", read, exact), "erf")
+        weight = tensors[f"{name}down.weight"].copy()
+        beside = ops.matmul(few, _const(weight[exact]), False, False)
+        weight[exact] = 0
+        rest: Tensors = {**tensors, f"{name}down.weight": weight}
+        inner = self._input(rest, f"{name}down", inner)
+        return ops.add(self._product(rest, f"{name}down", inner), beside)
+
+    def _input(self, tensors: Tensors, name: str, value: Any) -> Any:
+        """The input of a product, rounded where its activations are known."""
+        self.products.append((name, value, tensors[f"{name}.weight"]))
+        return self._rounded(name, value)
+
+    def _rounded(self, name: str, value: Any) -> Any:
+        if f"{name}.smooth" not in self.activations:
+            return value
+        smooth = self.activations[f"{name}.smooth"]
+        low, high = (_const(end.reshape(1, 1, 1)) for end in self.activations[f"{name}.range"])
+        value = ops.multiply(value, _const((1 / smooth)[None, None]))
+        return ops.fake_quantize(value, low, high, low, high, LEVELS)
+
+    def _product(self, tensors: Tensors, name: str, value: Any, columns: Any = slice(None)) -> Any:
+        """``value @ weight + bias``; the weight in int8 where the input is rounded."""
+        weight, bias = tensors[f"{name}.weight"][:, columns], tensors[f"{name}.bias"][columns]
         smooth = self.activations.get(f"{name}.smooth")
-        bias = tensors[f"{name}.bias"][columns]
-        apart = self.activations.get(f"{name}.exact")
-        if smooth is not None and apart is not None:
-            picked = ops.gather(value, _const(apart), _const(np.int64(2)))
-            bias = ops.add(ops.matmul(picked, _const(weight[apart]), False, False), _const(bias))
-            weight = weight.copy()
-            weight[apart] = 0
         if smooth is None:
             factor = _const(np.ascontiguousarray(weight.T))
         else:
-            low, high = (_const(end.reshape(1, 1, 1)) for end in self.activations[f"{name}.range"])
-            value = ops.multiply(value, _const((1 / smooth)[None, None]))
-            value = ops.fake_quantize(value, low, high, low, high, LEVELS)
             rounded, scale = round_weight(weight * smooth[:, None])
             stored = ops.convert(_const(np.ascontiguousarray(rounded.T)), Type.f32)
             factor = ops.multiply(stored, _const(np.ascontiguousarray(scale.T)))
-        product = ops.matmul(value, factor, False, True)
-        return ops.add(product, _const(bias) if isinstance(bias, np.ndarray) else bias)
+        return ops.add(ops.matmul(value, factor, False, True), _const(bias))
 
     def _norm(self, tensors: Tensors, name: str, value: Any) -> Any:
         epsilon = float(self.config["layer_norm_eps"])
@@ -381,6 +451,26 @@ def round_weight(weight: Floats) -> tuple[NDArray[np.int8], Floats]:
     """A matrix (inputs, outputs) as int8, with a scale per output (1, outputs)."""
     scale = np.maximum(np.abs(weight).max(axis=0, keepdims=True), 1e-8) / 127
     return np.rint(weight / scale).astype(np.int8), scale.astype(np.float32)
+
+
+#: Inputs of every piece, and how many axes they have.
+_ROWS = {"mask": 2, "pick": 2, "back": 1}
+
+
+class _Rows(NamedTuple):
+    """Parts of :class:`Packed` as inputs of a model."""
+
+    mask: Any
+    pick: Any
+    back: Any
+
+    def padded(self, tokens: Any) -> Any:
+        """(1, tokens, width) to (batch, length, width)."""
+        return ops.squeeze(_tokens(tokens, self.pick), _ints(0))
+
+
+def _tokens(values: Any, which: Any) -> Any:
+    return ops.gather(values, which, _const(np.int64(1)))
 
 
 def _gather(table: NDArray[Any], rows: Any) -> Any:
