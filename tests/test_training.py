@@ -344,6 +344,25 @@ def test_a_frozen_backbone_stays(recipe: Recipe, tmp_path: Path) -> None:
     assert [tasks[name]["epochs"] for name in ("ner", "mood", "qa")] == [1, 1, 0]
 
 
+def test_a_task_may_spare_the_backbone(recipe: Recipe, tmp_path: Path) -> None:
+    """Its own layers and head learn, alone and beside a task that trains the backbone."""
+    first = train_recipe(recipe, tmp_path / "first", storage="float32")
+    ner, mood, *_ = recipe.tasks
+
+    def changed(*tasks: Task) -> set[str]:
+        """Which of the first's weights are others after these tasks."""
+        again = replace(recipe, tasks=tasks, keep_embedding=1.0)
+        folder = tmp_path / str(len(tasks))
+        after = values(train_recipe(again, folder, begin_from=first, storage="float32"))
+        return {name for name in after if (after[name] != values(first)[name]).any()}
+
+    sparing = replace(ner, train_backbone=False)
+    assert all(name.startswith(("ner/", "branches.ner.")) for name in changed(sparing))
+    both = changed(sparing, mood)
+    assert {"ner/weight", "mood/weight", "encoder.layer.0.output.dense.weight"} <= both
+    assert any(name.startswith("branches.ner.") for name in both)
+
+
 def test_a_longer_branch_ends_as_the_shorter() -> None:
     head = {"ner": make_head("token-classification", {"labels": ["O", "B-PER", "I-PER"]})}
     short = MultiTaskModel(three_layers(), head, own_layers={"ner": 1})

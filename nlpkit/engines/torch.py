@@ -113,16 +113,21 @@ def run_branches(
     batch: Batch,
     branches: Mapping[str, nn.ModuleList],
     wanted: Collection[str],
+    *,
+    train_backbone: bool = True,
 ) -> dict[str, Tensor]:
     """Last hidden states by branch (``""``: the backbone's own), each layer computed once.
 
     A branch of n layers goes on from what the backbone's own last n layers are given. Its backbone
-    is a plain BERT.
+    is a plain BERT. Without ``train_backbone`` gradients end where branches begin.
     """
+    graded = torch.is_grad_enabled() and train_backbone
     if not any(wanted):
-        return {"": run_backbone(backbone, batch)}
+        with torch.set_grad_enabled(graded):
+            return {"": run_backbone(backbone, batch)}
     model: Any = backbone
-    hidden = model.embeddings(input_ids=batch.ids, token_type_ids=batch.types)
+    with torch.set_grad_enabled(graded):
+        hidden = model.embeddings(input_ids=batch.ids, token_type_ids=batch.types)
     unseen = (batch.mask[:, None, None, :] == 0).to(hidden.dtype)
     mask = unseen * torch.finfo(hidden.dtype).min
     layers = model.encoder.layer
@@ -135,7 +140,8 @@ def run_branches(
                     ends[name] = _layer(own, ends[name], mask)
         if layer is None or len(ends) == len(wanted):
             break
-        hidden = _layer(layer, hidden, mask)
+        with torch.set_grad_enabled(graded):
+            hidden = _layer(layer, hidden, mask)
     return ends | {"": hidden} if "" in wanted else ends
 
 

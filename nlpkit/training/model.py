@@ -89,10 +89,21 @@ class MultiTaskModel(nn.Module):
             if share is not None and name.endswith("attention.self.dropout"):
                 cast(nn.Dropout, module).p = share
 
-    def hidden(self, batch: Batch, heads: Iterable[str]) -> dict[str, Tensor]:
-        """What each of these heads reads: (batch, length) to (batch, length, width)."""
+    def hidden(
+        self, batch: Batch, heads: Iterable[str], *, train_backbone: bool = True
+    ) -> dict[str, Tensor]:
+        """What each of these heads reads: (batch, length) to (batch, length, width).
+
+        Without ``train_backbone`` gradients end where the heads' own layers begin.
+        """
         branches = {name: self.branch_of(name) for name in heads}
-        states = run_branches(self.backbone, batch, self.own_layers, {*branches.values()})
+        states = run_branches(
+            self.backbone,
+            batch,
+            self.own_layers,
+            {*branches.values()},
+            train_backbone=train_backbone,
+        )
         return {name: states[branch] for name, branch in branches.items()}
 
     def branch_of(self, head: str) -> str:

@@ -53,7 +53,8 @@ class Task:
 
     ``own_layers`` is how many of the backbone's last layers the head has for itself, as a branch
     that no other task changes (a BERT's only). Tasks that name the same ``branch`` share one.
-    Reading it beside the backbone's own end costs as many layers more.
+    Reading it beside the backbone's own end costs as many layers more. Without ``train_backbone``
+    the task teaches its own layers and head alone, in half of the time, and holds no embedding.
     """
 
     name: str
@@ -69,6 +70,7 @@ class Task:
     keep_embedding: bool = True
     own_layers: int = 0
     branch: str = ""
+    train_backbone: bool = True
     dev: tuple[Dev, ...] = ()
     calibration: Callable[[], Sequence[Example]] | None = None
     expected: dict[str, float] = field(default_factory=dict)

@@ -257,7 +257,9 @@ class _Run:
         dtype = torch.bfloat16
         kept = self.embedding if self._keeps(task) else None
         with _attention(self.device), torch.autocast(self.device.split(":")[0], dtype=dtype):
-            states = self.model.hidden(batch, filter(None, {task.name, kept}))
+            states = self.model.hidden(
+                batch, filter(None, {task.name, kept}), train_backbone=task.train_backbone
+            )
         hidden = {name: state.float() for name, state in states.items()}
         total = torch.zeros((), device=self.device)
         losses: dict[str, float] = {}
@@ -290,7 +292,8 @@ class _Run:
     def _keeps(self, task: Task) -> bool:
         """Whether this step holds the embedding: every so manieth does, an embedding's always."""
         due = task.kind == "pooling" or self.number % self.recipe.keep_every == 0
-        return self.teacher is not None and task.keep_embedding and due
+        wanted = task.keep_embedding and task.train_backbone
+        return self.teacher is not None and wanted and due
 
     def _check(self, what: str, value: float, step: Step) -> None:
         if math.isfinite(value):
@@ -454,6 +457,7 @@ _TASK_SETTINGS = (
     "keep_embedding",
     "own_layers",
     "branch",
+    "train_backbone",
 )
 
 
