@@ -21,14 +21,15 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from safetensors import SafetensorError
+from safetensors import SafetensorError, safe_open
 from safetensors.numpy import load as load_tensors
 from safetensors.numpy import save as save_tensors
 from tokenizers import Tokenizer
@@ -41,6 +42,7 @@ from nlpkit.weights import branches_of
 
 FORMAT = 1
 FOLDER = Path(__file__).parent / "bundles"
+WEIGHTS = "weights.safetensors"
 ACTIVATIONS = "activations.safetensors"
 
 Arrays = Mapping[str, NDArray[Any]]
@@ -66,6 +68,32 @@ class Manifest:
     @property
     def id(self) -> str:
         return f"{self.name}-{self.version}"
+
+
+class MappedTensors(Mapping[str, NDArray[Any]]):
+    """The tensors of a safetensors file, mapped into memory: each is copied when it is asked for.
+
+    An engine that is compiled asks for none, and processes share what the system has read.
+    """
+
+    def __init__(self, file: Path) -> None:
+        self._file: Any = safe_open(file, framework="np")
+        self._names = dict.fromkeys(self._file.keys())
+
+    def __getitem__(self, name: str) -> NDArray[Any]:
+        if name not in self._names:
+            raise KeyError(name)
+        tensor: NDArray[Any] = self._file.get_tensor(name)
+        return tensor
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._names
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._names)
+
+    def __len__(self) -> int:
+        return len(self._names)
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,13 +170,15 @@ def read_bundle(name_or_path: str | Path) -> Bundle:
     """
     path = _bundle_folder(name_or_path)
     manifest, sha256 = read_manifest(path)
-    content = {name: _checked(path, name, digest) for name, digest in manifest.files.items()}
-    required = {"tokenizer.json", "weights.safetensors", "heads.safetensors", "model.onnx"}
-    if not required <= content.keys():
+    required = {"tokenizer.json", WEIGHTS, "heads.safetensors", "model.onnx"}
+    if not required <= manifest.files.keys():
         raise BundleError(
-            f"{path / 'bundle.json'} does not list {sorted(required - content.keys())}; "
+            f"{path / 'bundle.json'} does not list {sorted(required - manifest.files.keys())}; "
             "the bundle is not whole: get it again"
         )
+    digests = {name: digest for name, digest in manifest.files.items() if name != WEIGHTS}
+    content = {name: _checked(path, name, digest) for name, digest in digests.items()}
+    weights = _mapped(path, WEIGHTS, manifest.files[WEIGHTS])
     parameters = _tensors(path / "heads.safetensors", content["heads.safetensors"])
     config = manifest.config
     encoder = TextEncoder(
@@ -157,7 +187,6 @@ def read_bundle(name_or_path: str | Path) -> Bundle:
         n_types=int(config["type_vocab_size"]),
         max_length=int(config["max_position_embeddings"]),
     )
-    weights = _tensors(path / "weights.safetensors", content["weights.safetensors"])
     heads = _plug(path / "bundle.json", manifest.heads, parameters, int(config["hidden_size"]))
     missing = {plugged.branch for plugged in heads.values()} - {"", *branches_of(weights)}
     if missing:
@@ -217,7 +246,7 @@ def write_bundle(
     """Write a bundle's folder, complete or not at all; fills in the manifest's heads and files."""
     content = {
         "tokenizer.json": tokenizer.encode(),
-        "weights.safetensors": _packed(weights),
+        WEIGHTS: _packed(weights),
         "heads.safetensors": _packed(_named(heads)),
         "model.onnx": graph,
     }
@@ -342,22 +371,42 @@ def _own_hash(record: Mapping[str, Any]) -> str:
 
 
 def _checked(path: Path, name: str, digest: str) -> bytes:
+    with _reading(path, name) as file:
+        content = file.read_bytes()
+    _compare(file, hashlib.sha256(content).hexdigest(), digest)
+    return content
+
+
+def _mapped(path: Path, name: str, digest: str) -> MappedTensors:
+    with _reading(path, name) as file:
+        with file.open("rb") as opened:
+            got = hashlib.file_digest(opened, "sha256").hexdigest()
+        _compare(file, got, digest)
+        return MappedTensors(file)
+
+
+@contextmanager
+def _reading(path: Path, name: str) -> Iterator[Path]:
+    """A file of the folder; what goes wrong with reading it, in words."""
     file = path / name
     if Path(name).name != name:
         raise BundleError(f"{path}: a file outside the folder is listed: {name!r}")
     try:
-        content = file.read_bytes()
+        yield file
     except OSError as error:
         raise BundleError(
             f"{file} cannot be read ({error.strerror}): get the folder again"
         ) from None
-    got = hashlib.sha256(content).hexdigest()
+    except SafetensorError as error:
+        raise BundleError(f"{file} is not a safetensors file: {error}") from None
+
+
+def _compare(file: Path, got: str, digest: str) -> None:
     if got != digest:
         raise BundleError(
             f"{file} is altered or truncated: its SHA-256 is {got[:16]}…, expected {digest[:16]}…; "
             "get it again"
         )
-    return content
 
 
 def _tensors(file: Path, content: bytes) -> dict[str, NDArray[Any]]:

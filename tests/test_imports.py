@@ -25,7 +25,7 @@ NEED_AN_EXTRA = (
 IMPORT_NAMES = {"faiss-cpu": "faiss"}
 HEAVY = {
     *("torch", "transformers", "sklearn", "scipy", "pandas", "pyarrow", "onnx", "tensorboard"),
-    *("psycopg", "pypdf", "docx", "lxml", "selectolax"),
+    *("psycopg", "pypdf", "docx", "lxml", "selectolax", "openvino_telemetry"),
 }
 
 

@@ -192,11 +192,8 @@ def _numpy_chain(n: int, widths: Sequence[int]) -> Callable[[], object]:
 
 def _openvino_chain(precision: str) -> Chain:
     """As OpenVINO's int8 models are: rounding on a fixed grid before each product."""
-    import openvino
-    from openvino import Type
-    from openvino import opset13 as ops
-
-    from nlpkit.engines.openvino import core
+    from nlpkit.engines.openvino import Type, core
+    from nlpkit.engines.runtime import openvino, ops
 
     def chain(n: int, widths: Sequence[int]) -> Callable[[], object]:
         rng = np.random.default_rng(0)

@@ -28,19 +28,18 @@ from functools import cache
 from typing import Any, NamedTuple
 
 import numpy as np
-import openvino
 from numpy.typing import NDArray
-from openvino import Type
-from openvino import opset13 as ops
 
 from nlpkit.engines import PluggedHead, cpu_limit, kept, read_heads
 from nlpkit.engines.probe import machine_key
+from nlpkit.engines.runtime import openvino, ops
 from nlpkit.errors import BundleError
 from nlpkit.heads import Head, SequenceHead
 from nlpkit.heads.base import Floats
 from nlpkit.text import Batch, Ints
 from nlpkit.weights import Tensors, branches_of, embedding_tensors, layer_name, layer_tensors
 
+Type = openvino.Type
 #: The arithmetic of all but int8 products: attention and what lies between two products; norms are
 #: fp32. With lengths of batches as in nlpkit.text.LENGTHS, a text's numbers are the same in any
 #: batch, to the last bit (nlpkit bench --only independence).
