@@ -77,8 +77,9 @@ class MappedTensors(Mapping[str, NDArray[Any]]):
     """
 
     def __init__(self, file: Path) -> None:
-        self._file: Any = safe_open(file, framework="np")
-        self._names = dict.fromkeys(self._file.keys())
+        opened: Any = safe_open(file, framework="np")
+        self._file = opened
+        self._names = dict.fromkeys(opened.keys())
 
     def __getitem__(self, name: str) -> NDArray[Any]:
         if name not in self._names:
