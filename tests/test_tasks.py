@@ -71,12 +71,12 @@ def test_recipes_are_read_without_torch() -> None:
     program = (
         "import sys; sys.modules['torch'] = None\n"
         "from nlpkit.training.recipe import load_recipe\n"
-        "print(load_recipe('base_en').version)"
+        "print(load_recipe('base_en').name)"
     )
     run = subprocess.run(
         [sys.executable, "-c", program], capture_output=True, text=True, check=True
     )
-    assert run.stdout.strip() == "2"
+    assert run.stdout.strip() == "base-en"
 
 
 def test_a_question_of_the_paragraph_most_like_it(qa: Any) -> None:

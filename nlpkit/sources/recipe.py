@@ -5,19 +5,12 @@ A recipe is a Python file with a function ``recipe()``; the project keeps its ow
 
 from __future__ import annotations
 
-import importlib.util
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from nlpkit.errors import InputError, UnknownNameError
+from nlpkit.recipe_files import recipe_files, recipe_of
 from nlpkit.sources.base import DocumentSource
-
-#: Shipped inside the wheel as ``nlpkit/recipes``; in a checkout they are the folder ``indexes``.
-INDEX_FOLDERS = (
-    Path(__file__).parents[1] / "recipes" / "indexes",
-    Path(__file__).parents[2] / "indexes",
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,34 +37,9 @@ class IndexRecipe:
 
 def index_recipes() -> dict[str, Path]:
     """The files of the project's own recipes, by name."""
-    return {file.stem: file for folder in INDEX_FOLDERS for file in sorted(folder.glob("*.py"))}
+    return recipe_files("indexes")
 
 
 def load_index_recipe(name_or_path: str | Path) -> IndexRecipe:
-    """The recipe of a file, or of a name in ``indexes/``.
-
-    Raises:
-        UnknownNameError: no recipe has that name; the message lists the known ones.
-        InputError: no such file, or it has no function ``recipe()`` that gives an IndexRecipe.
-    """
-    path = Path(name_or_path).expanduser()
-    if path.suffix != ".py":
-        known = index_recipes()
-        if str(name_or_path) not in known:
-            raise UnknownNameError.of(
-                "recipe", str(name_or_path), known, "Or give the path of a recipe file (.py)."
-            )
-        path = known[str(name_or_path)]
-    if not path.is_file():
-        raise InputError(f"{path}: no such recipe file")
-    spec = importlib.util.spec_from_file_location(f"nlpkit_index_recipe_{path.stem}", path)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    if not hasattr(module, "recipe"):
-        raise InputError(f"{path} has no function recipe()")
-    recipe = module.recipe()
-    if not isinstance(recipe, IndexRecipe):
-        raise InputError(f"{path}: recipe() gave {type(recipe).__name__}, expected an IndexRecipe")
-    return recipe
+    """The recipe of a file, or of a name in ``indexes/``; raises as :func:`recipe_of` does."""
+    return recipe_of(name_or_path, "indexes", IndexRecipe)

@@ -5,7 +5,6 @@ A recipe is a Python file with a function ``recipe()``; the project keeps its ow
 
 from __future__ import annotations
 
-import importlib.util
 import random
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -14,14 +13,8 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from nlpkit.errors import InputError, UnknownNameError
 from nlpkit.readers import Example, Source
-
-#: Shipped inside the wheel as ``nlpkit/recipes``; in a checkout they are the folder ``tasks``.
-TASK_FOLDERS = (
-    Path(__file__).parents[1] / "recipes" / "tasks",
-    Path(__file__).parents[2] / "tasks",
-)
+from nlpkit.recipe_files import recipe_module, recipe_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,34 +135,11 @@ class Recipe:
 
 
 def load_recipe(name_or_path: str | Path) -> Recipe:
-    """The recipe of a file, or of a name in ``tasks/``."""
-    module = load_recipe_module(name_or_path)
-    recipe = module.recipe()
-    if not isinstance(recipe, Recipe):
-        raise InputError(
-            f"{name_or_path}: recipe() gave {type(recipe).__name__}, expected a Recipe"
-        )
-    return recipe
+    """The recipe of a file, or of a name in ``tasks/``; raises as :func:`recipe_of` does."""
+    return recipe_of(name_or_path, "tasks", Recipe)
 
 
 @cache
-def load_recipe_module(name_or_path: str | Path) -> ModuleType:
-    """The module of a recipe, loaded from its file."""
-    path = Path(name_or_path)
-    if path.suffix != ".py":
-        known = {file.stem: file for folder in TASK_FOLDERS for file in sorted(folder.glob("*.py"))}
-        if str(name_or_path) not in known:
-            raise UnknownNameError.of(
-                "recipe", str(name_or_path), known, "Or give the path of a recipe file (.py)."
-            )
-        path = known[str(name_or_path)]
-    if not path.is_file():
-        raise InputError(f"{path}: no such recipe file")
-    spec = importlib.util.spec_from_file_location(f"nlpkit_recipe_{path.stem}", path)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    if not hasattr(module, "recipe"):
-        raise InputError(f"{path} has no function recipe()")
-    return module
+def load_recipe_module(name: str) -> ModuleType:
+    """The module of a recipe in ``tasks/``, for another recipe to build on; loaded once."""
+    return recipe_module(name, "tasks")
