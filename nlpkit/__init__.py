@@ -123,3 +123,11 @@ def _default() -> Pipeline:
     from nlpkit.loading import default_pipeline
 
     return default_pipeline()
+
+
+def __getattr__(name: str) -> str:
+    if name == "__version__":
+        from nlpkit.version import library_version
+
+        return library_version()
+    raise AttributeError(f"module 'nlpkit' has no attribute {name!r}")

@@ -414,7 +414,9 @@ class Pipeline:
         warned = False
         for chunk in _chunks(pairs, lambda p: len(p[0]) + len(p[1]), CHUNK_TEXTS // 4):
             questions = encoder.encode([q for q, _ in chunk])
-            contexts = encoder.encode([c for _, c in chunk])
+            once = [*dict.fromkeys(context for _, context in chunk)]
+            known = dict(zip(once, encoder.encode(once), strict=True))
+            contexts = [known[context] for _, context in chunk]
             plan: list[list[Window]] = []
             for i, (question, context) in enumerate(zip(questions, contexts, strict=True)):
                 if len(question) > longest:

@@ -112,3 +112,12 @@ def function():
 """
     found = set(imported_on_load(ast.parse(source).body))
     assert found == {"a", "typing", "c", "d", "g", "h"}
+
+
+def test_the_version_is_that_of_the_distribution() -> None:
+    import nlpkit
+    from nlpkit.version import library_version
+
+    assert nlpkit.__version__ == library_version()
+    with pytest.raises(AttributeError, match="no attribute 'versions'"):
+        _ = nlpkit.versions
