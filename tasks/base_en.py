@@ -276,7 +276,7 @@ def recipe() -> Recipe:
 
     Entities and the embedding want different things of the lower layers, so entities get layers
     of their own and are learned together with the term that holds the embedding. Answers lie far
-    from both: they train their own layers alone, at half of the cost, for twice as many questions.
+    from both: they train their own layers alone, which costs less, for twice as many questions.
     """
     return Recipe(
         name="base-en",

@@ -114,7 +114,7 @@ def test_classes_that_read_the_first_token_cost_one_position(fitted: Path, preci
     first = engine.hidden(batch, ["", "ner"], [""])
     whole = engine.hidden(batch, ["", "ner"])
     assert first[""].shape == (len(batch.ids), 1, engine.width)
-    near = 1e-5 if precision == "fp32" else 0.03  # attention in bf16 goes another way for one query
+    near = 1e-5 if precision == "fp32" else 0.02  # bf16 attention: another way for one query
     np.testing.assert_allclose(first[""][:, 0], whole[""][:, 0], atol=near)
     np.testing.assert_array_equal(first["ner"], whole["ner"])
 
@@ -129,7 +129,7 @@ def test_classes_that_read_the_first_token_cost_one_position(fitted: Path, preci
     alone = engine.run(batch, {"cls": heads["cls"]})["cls"]
     assert Piece("", 1, 2, only_first=True) in engine.compiled
     assert Piece("", 1, 2) not in engine.compiled
-    np.testing.assert_allclose(alone, engine.run(batch, heads)["cls"], atol=10 * near)
+    np.testing.assert_allclose(alone, engine.run(batch, heads)["cls"], atol=5 * near)
     assert Piece("", 1, 2) in engine.compiled
 
 

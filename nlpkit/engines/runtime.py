@@ -1,7 +1,7 @@
 """OpenVINO, imported without its converters.
 
 They tell their maker of every import, through the network, unless each user has declined, and take
-more than half of the import's time (openvino.tools.ovc, 2023 to 2026). ``openvino.convert_model``
+much of the import's time (openvino.tools.ovc). ``openvino.convert_model``
 is still there for whoever asks for it: the converters are imported then.
 """
 
@@ -17,12 +17,13 @@ _CONVERTERS = "openvino.tools.ovc"
 def _imported() -> Any:
     if "openvino" in sys.modules:  # by somebody else, with all that it does
         return sys.modules["openvino"]
-    sys.modules[_CONVERTERS] = None  # type: ignore[assignment]  # "not installed" to openvino
+    modules: dict[str, Any] = sys.modules
+    modules[_CONVERTERS] = None  # "not installed" to openvino
     try:
-        module = importlib.import_module("openvino")
+        module: Any = importlib.import_module("openvino")
     finally:
-        del sys.modules[_CONVERTERS]
-    module.__getattr__ = _later  # type: ignore[method-assign]
+        del modules[_CONVERTERS]
+    module.__getattr__ = _later
     return module
 
 

@@ -47,7 +47,7 @@ class Task:
     ``own_layers`` is how many of the backbone's last layers the head has for itself, as a branch
     that no other task changes (a BERT's only). Tasks that name the same ``branch`` share one.
     Reading it beside the backbone's own end costs as many layers more. Without ``train_backbone``
-    the task teaches its own layers and head alone, in half of the time, and holds no embedding.
+    the task teaches its own layers and head alone, which costs less, and holds no embedding.
     """
 
     name: str
