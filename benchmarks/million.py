@@ -141,8 +141,8 @@ class Kept:
         self.queries: Floats = np.load(query_file, mmap_mode="r")
         self.width = self.rows.shape[1]
 
-    def chunks(self, text: str) -> Iterator[tuple[int, int]]:
-        yield 0, len(text)
+    def chunks(self, texts: Sequence[str]) -> list[list[tuple[int, int]]]:
+        return [[(0, len(text))] for text in texts]
 
     def embed(self, texts: Sequence[str]) -> Floats:
         found = [NUMBER.search(text) for text in texts]

@@ -12,6 +12,7 @@ import re
 import unicodedata
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from itertools import accumulate, chain, islice
 from typing import Any
 
 import numpy as np
@@ -33,6 +34,8 @@ ROWS = 8
 LENGTHS = 16
 #: Texts are tokenised in pieces of about this many characters, to bound memory.
 PIECE = 50_000
+#: Stands between texts that are looked at together: white space, which ends every word.
+BETWEEN = "\n"
 
 _WORD, _UPPER, _LOWER, _DIGIT, _SPACE, _ALONE, _MARK, _SILENT = 1, 2, 4, 8, 16, 32, 64, 128
 
@@ -67,6 +70,10 @@ class Encoded:
             self.shapes[first:last],
             self.unknown,
         )
+
+
+_EMPTY = np.zeros(0, dtype=np.int64)
+_NOTHING = Encoded(_EMPTY, _EMPTY, _EMPTY, _EMPTY, _EMPTY, 0.0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,13 +166,17 @@ class TextEncoder:
     def encode(self, texts: Sequence[str]) -> list[Encoded]:
         """Tokenise texts of any length, in order."""
         cut = [_pieces(text) for text in texts]
-        pieces = [piece for one in cut for piece in one]
-        encodings = iter(
-            self._tokenizer.encode_batch(
-                [_without_surrogates(piece) for piece in pieces], add_special_tokens=False
-            )
-        )
-        return [self._encoded(*pair, encodings) for pair in zip(texts, cut, strict=True)]
+        pieces = [_without_surrogates(piece) for one in cut for piece in one]
+        encodings = self._tokenizer.encode_batch(pieces, add_special_tokens=False)
+        ids = np.fromiter(chain.from_iterable(e.ids for e in encodings), dtype=np.int64)
+        offsets = [*chain.from_iterable(e.offsets for e in encodings)]
+        bounds = np.array(offsets, dtype=np.int64).reshape(-1, 2)
+        sizes = [len(encoding) for encoding in encodings]
+        bases = [*_bases(cut)]
+        bounds += np.repeat(np.array(bases, dtype=np.int64), sizes)[:, None]
+        counts = iter(sizes)
+        n_tokens = [sum(islice(counts, len(one))) for one in cut]
+        return _with_words(texts, n_tokens, ids, bounds, self.unknown_id)
 
     def row(self, encoded: Encoded, window: Window) -> Row:
         """The row for one window of a single text: prefix, tokens, suffix."""
@@ -199,26 +210,6 @@ class TextEncoder:
         if self.shape_types:
             return shapes + segment * N_SHAPES
         return np.full(len(shapes), min(segment, max(self.n_types - 1, 0)), dtype=np.int64)
-
-    def _encoded(self, text: str, pieces: Sequence[str], encodings: Iterator[Any]) -> Encoded:
-        ids: list[int] = []
-        offsets: list[tuple[int, int]] = []
-        bases: list[tuple[int, int]] = []
-        base = 0
-        for piece in pieces:
-            encoding = next(encodings)
-            ids += encoding.ids
-            offsets += encoding.offsets
-            bases.append((base, len(encoding.ids)))
-            base += len(piece)
-        if not ids:
-            empty = np.zeros(0, dtype=np.int64)
-            return Encoded(empty, empty, empty, empty, empty, 0.0)
-        id_array = np.array(ids, dtype=np.int64)
-        bounds = np.array(offsets, dtype=np.int64)
-        if len(bases) > 1:
-            bounds += np.repeat([b for b, _ in bases], [n for _, n in bases])[:, None]
-        return _with_words(text, id_array, bounds, self.unknown_id)
 
 
 def words_of(encoded: Encoded) -> Words:
@@ -350,13 +341,17 @@ _TABLE = _CharacterTable()
 _SPACES = re.compile(r"\s")
 
 
-def _with_words(text: str, ids: Ints, bounds: Ints, unknown_id: int) -> Encoded:
-    flags = _TABLE.of(text)
+def _with_words(
+    texts: Sequence[str], n_tokens: Sequence[int], ids: Ints, bounds: Ints, unknown_id: int
+) -> list[Encoded]:
+    """The tokens of all texts, whose bounds are those in the texts joined by BETWEEN."""
+    if not len(ids):
+        return [_NOTHING] * len(texts)
+    flags = _TABLE.of(BETWEEN.join(texts))
     starts, ends = _trimmed(bounds[:, 0], bounds[:, 1], (flags & _SPACE) != 0)
     ends = _with_marks(starts, ends, (flags & _MARK) != 0)
     joinable = (flags & (_WORD | _ALONE)) == _WORD
-    heard = np.zeros(len(flags) + 1, dtype=np.int64)
-    np.cumsum((flags & _SILENT) == 0, out=heard[1:])
+    heard = _running((flags & _SILENT) == 0)
     joins = np.zeros(len(ids), dtype=bool)
     left, right = np.maximum(ends[:-1] - 1, 0), np.minimum(starts[1:], len(flags) - 1)
     # A token goes on with the word before it where nothing that is seen lies between two word
@@ -370,9 +365,35 @@ def _with_words(text: str, ids: Ints, bounds: Ints, unknown_id: int) -> Encoded:
     word_starts = starts[first_tokens]
     last_tokens = np.append(first_tokens[1:], len(ids)) - 1
     shapes = _shapes(flags, word_starts, ends[last_tokens])[words]
-    visible = int(np.count_nonzero((flags & _SPACE) == 0))
-    lost = int((ends - starts)[ids == unknown_id].sum())
-    return Encoded(ids, starts, ends, words, shapes, min(lost / max(visible, 1), 1.0))
+    visible = _running((flags & _SPACE) == 0)
+    lost = _running(np.where(ids == unknown_id, ends - starts, 0))
+
+    def encoded(first: int, last: int, base: int, end: int) -> Encoded:
+        if first == last:
+            return _NOTHING
+        share = (lost[last] - lost[first]) / max(visible[end] - visible[base], 1)
+        return Encoded(
+            ids[first:last],
+            starts[first:last] - base,
+            ends[first:last] - base,
+            words[first:last] - words[first],
+            shapes[first:last],
+            min(float(share), 1.0),
+        )
+
+    lasts = [*accumulate(n_tokens)]
+    text_ends = [*accumulate(len(text) + len(BETWEEN) for text in texts)]
+    return [
+        encoded(last - n, last, end - len(BETWEEN) - len(text), end - len(BETWEEN))
+        for text, n, last, end in zip(texts, n_tokens, lasts, text_ends, strict=True)
+    ]
+
+
+def _running(values: NDArray[Any]) -> Ints:
+    """Sums of the values before each place, and of all at the end."""
+    total = np.zeros(len(values) + 1, dtype=np.int64)
+    np.cumsum(values, out=total[1:])
+    return total
 
 
 def _trimmed(starts: Ints, ends: Ints, space: Bools) -> tuple[Ints, Ints]:
@@ -407,8 +428,7 @@ def _shapes(flags: NDArray[np.uint8], starts: Ints, ends: Ints) -> Ints:
 
     def count(bit: int) -> Ints:
         """Characters of each word with this flag; combining marks belong to their letters."""
-        total = np.zeros(len(flags) + 1, dtype=np.int64)
-        np.cumsum((flags & (bit | _MARK)) == bit, out=total[1:])
+        total = _running((flags & (bit | _MARK)) == bit)
         return total[ends] - total[starts]
 
     upper, lower, digits, letters = count(_UPPER), count(_LOWER), count(_DIGIT), count(_WORD)
@@ -438,6 +458,16 @@ def _pieces(text: str) -> list[str]:
         parts.append(text[start:end])
         start = end
     return parts
+
+
+def _bases(cut: Sequence[Sequence[str]]) -> Iterator[int]:
+    """Where each piece of each text begins in the texts joined by BETWEEN."""
+    base = 0
+    for pieces in cut:
+        for piece in pieces:
+            yield base
+            base += len(piece)
+        base += len(BETWEEN)
 
 
 def _without_surrogates(text: str) -> str:

@@ -255,9 +255,7 @@ def shortened(example: QAExample, rng: random.Random) -> QAExample:
     first = spans[max(0, hit[0] - rng.choice(BESIDE))][0]
     last = spans[min(len(spans) - 1, hit[-1] + rng.choice(BESIDE))][1]
     inside = [(s - first, t) for s, t in example.answers if first <= s and s + len(t) <= last]
-    return replace(
-        example, context=_cut(example, (first, last)).rstrip(), answers=tuple(inside)
-    )
+    return replace(example, context=_cut(example, (first, last)).rstrip(), answers=tuple(inside))
 
 
 def _cut(example: QAExample, span: tuple[int, int]) -> str:

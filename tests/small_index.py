@@ -46,7 +46,10 @@ class WordEmbedder:
         self.identity = hashlib.sha256(f"{name} {width} {size}".encode()).hexdigest()
         self.n_texts = 0
 
-    def chunks(self, text: str) -> Iterator[tuple[int, int]]:
+    def chunks(self, texts: Sequence[str]) -> list[list[tuple[int, int]]]:
+        return [[*self._parts(text)] for text in texts]
+
+    def _parts(self, text: str) -> Iterator[tuple[int, int]]:
         found = [match.span() for match in re.finditer(r"\S+", text)]
         for first in range(0, len(found), self.size):
             part = found[first : first + self.size]
@@ -119,7 +122,7 @@ def nearest(
     vector = embedder.embed([query])[0].astype(np.float64)
     found = []
     for document in among:
-        bounds = list(embedder.chunks(document.text))
+        [bounds] = embedder.chunks([document.text])
         vectors = embedder.embed([document.text[a:b] for a, b in bounds]).astype(np.float64)
         scores = vectors @ vector
         best = int(np.argmax(scores))

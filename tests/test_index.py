@@ -405,7 +405,8 @@ def test_base_en_finds_and_quotes(tmp_path: Path) -> None:
 def test_chunks_cover_every_character(kit: Pipeline, parts: list[str]) -> None:
     """All that is not white space lies in a chunk, in order, none longer than asked."""
     text = "".join(parts)
-    bounds = list(PipelineEmbedder(kit, 16, 4).chunks(text))
+    [bounds, same] = PipelineEmbedder(kit, 16, 4).chunks([text, text])
+    assert same == bounds
     assert bounds == sorted(bounds)
     covered = {at for start, end in bounds for at in range(start, end)}
     assert all(at in covered for at, char in enumerate(text) if not char.isspace())

@@ -32,6 +32,7 @@ from nlpkit.types import Document
 if TYPE_CHECKING:
     from sqlalchemy import Connection
 
+    from nlpkit.index.chunks import Bounds
     from nlpkit.index.index import Index
 
 Part = Literal["database", "document", "copy", "chunks", "fields", "words", "segment", "vectors"]
@@ -159,7 +160,7 @@ def _page_problems(index: Index, connection: Connection, page: Sequence[int]) ->
             if payload is not None and not _same(row, payload):
                 yield Problem("copy", f"the row and the copy of {name} differ", row.number)
             there = bounds[row.number]
-            if len(there) == row.n_chunks and there != list(index.embedder.chunks(row.text)):
+            if len(there) == row.n_chunks and there != _cut(index, row.text):
                 yield Problem("chunks", f"the bounds of the chunks of {name} differ", row.number)
         if len(bounds[row.number]) != row.n_chunks:
             yield Problem(
@@ -240,6 +241,11 @@ def _repair_rows(index: Index, found: Sequence[Problem]) -> None:
                 _repair_document(index, connection, number)
 
 
+def _cut(index: Index, text: str) -> Bounds:
+    [bounds] = index.embedder.chunks([text])
+    return bounds
+
+
 def _repair_document(index: Index, connection: Connection, number: int) -> None:
     row = _best_of(connection, number)
     connection.execute(sa.delete(fields).where(fields.c.document == number))
@@ -248,7 +254,7 @@ def _repair_document(index: Index, connection: Connection, number: int) -> None:
         connection.execute(sa.delete(copies).where(copies.c.document == number))
         connection.execute(sa.delete(documents).where(documents.c.number == number))
         return
-    bounds = list(index.embedder.chunks(row.text))
+    bounds = _cut(index, row.text)
     there = connection.execute(
         sa.select(chunks.c.number, chunks.c.start, chunks.c.end)
         .where(chunks.c.document == number)

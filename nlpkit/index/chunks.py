@@ -3,33 +3,56 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from nlpkit.text import TextEncoder
+    from nlpkit.text import Encoded, TextEncoder
 
 #: A sentence ends with its mark (and closing quotes) before white space, or at a blank line. The
 #: rule is that of spaCy's sentencizer, with line ends for lists and headings, without spaCy.
 _ENDS = re.compile(r"""[.!?…]+["'”’)\]]*(?=\s)|[。！？]+|\n\s*\n""")  # noqa: RUF001
-#: A document is cut this many characters at a time, so that memory does not follow its length.
+#: Documents are cut this many characters at a time, so that memory does not follow their length.
 PIECE = 200_000
 
 
-def cut(text: str, encoder: TextEncoder, size: int, overlap: int) -> Iterator[tuple[int, int]]:
-    """Character bounds of chunks of at most ``size`` tokens, in order, white space outside.
+Bounds = list[tuple[int, int]]
+
+
+def cut(texts: Sequence[str], encoder: TextEncoder, size: int, overlap: int) -> list[Bounds]:
+    """Character bounds of each text's chunks of at most ``size`` tokens, white space outside.
 
     Chunks end where sentences do; a sentence above ``size`` is cut between words. A chunk begins
     with the last sentences of the one before as far as they have at most ``overlap`` tokens
     together. Every character that is not white space lies in a chunk.
     """
-    start = 0
-    while start < len(text):
-        end = _piece_end(text, start)
-        bounds = _sentences(text[start:end], encoder, size)
-        for first, last in _grouped(bounds, size, overlap):
-            yield start + first, start + last
-        start = end
+    found: list[Bounds] = [[] for _ in texts]
+    for group in _groups(texts):
+        parts = [texts[number][start:end] for number, start, end in group]
+        for (number, start, _), part, encoded in zip(
+            group, parts, encoder.encode(parts), strict=True
+        ):
+            for first, last in _grouped(_sentences(part, encoded, size), size, overlap):
+                found[number].append((start + first, start + last))
+    return found
+
+
+def _groups(texts: Sequence[str]) -> Iterator[list[tuple[int, int, int]]]:
+    """Pieces (text, start, end), together those of about PIECE characters."""
+    group: list[tuple[int, int, int]] = []
+    n_characters = 0
+    for number, text in enumerate(texts):
+        start = 0
+        while start < len(text):
+            end = _piece_end(text, start)
+            group.append((number, start, end))
+            n_characters += end - start
+            start = end
+            if n_characters >= PIECE:
+                yield group
+                group, n_characters = [], 0
+    if group:
+        yield group
 
 
 def _piece_end(text: str, start: int) -> int:
@@ -42,9 +65,8 @@ def _piece_end(text: str, start: int) -> int:
     return start + 2 * PIECE
 
 
-def _sentences(text: str, encoder: TextEncoder, size: int) -> list[tuple[int, int, int]]:
+def _sentences(text: str, encoded: Encoded, size: int) -> list[tuple[int, int, int]]:
     """(start, end, tokens) of sentences, none above ``size`` tokens."""
-    encoded = encoder.encode([text])[0]
     edges = [match.end() for match in _ENDS.finditer(text)] + [len(text)]
     starts, ends, words = encoded.starts, encoded.ends, encoded.words
     found: list[tuple[int, int, int]] = []

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from nlpkit.index.chunks import cut
+from nlpkit.index.chunks import Bounds, cut
 from nlpkit.pipeline import Pipeline
 
 #: Counts the rules by which texts are cut into chunks; see :mod:`nlpkit.index.chunks`.
@@ -28,8 +28,8 @@ class Embedder(Protocol):
     identity: str
     width: int
 
-    def chunks(self, text: str) -> Iterator[tuple[int, int]]:
-        """Character bounds of the parts that get a vector each; at least one."""
+    def chunks(self, texts: Sequence[str]) -> list[Bounds]:
+        """Character bounds of each text's parts that get a vector each; at least one."""
         ...
 
     def embed(self, texts: Sequence[str]) -> NDArray[np.float32]:
@@ -49,14 +49,10 @@ class PipelineEmbedder:
         self._size = min(chunk_tokens, pipeline.sizes.size) - special
         self._overlap = min(overlap, self._size // 2)
 
-    def chunks(self, text: str) -> Iterator[tuple[int, int]]:
+    def chunks(self, texts: Sequence[str]) -> list[Bounds]:
         """See :class:`Embedder`. A text that no token stands for is one chunk, of zeros."""
-        found = False
-        for bounds in cut(text, self.pipeline.encoder, self._size, self._overlap):
-            found = True
-            yield bounds
-        if not found:
-            yield 0, len(text)
+        found = cut(texts, self.pipeline.encoder, self._size, self._overlap)
+        return [bounds or [(0, len(text))] for bounds, text in zip(found, texts, strict=True)]
 
     def embed(self, texts: Sequence[str]) -> NDArray[np.float32]:
         """See :meth:`nlpkit.pipeline.Pipeline.embed`."""

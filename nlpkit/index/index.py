@@ -252,7 +252,7 @@ class Index:
         vectors: dict[bytes, tuple[list[tuple[int, int]], Floats]],
     ) -> None:
         """Bounds and vectors of each text's chunks, put under the text's SHA-256."""
-        bounds = [list(self.embedder.chunks(row.text)) for row in rows]
+        bounds = self.embedder.chunks([row.text for row in rows])
         parts = [row.text[a:b] for row, found in zip(rows, bounds, strict=True) for a, b in found]
         made = self.embedder.embed(parts) if parts else np.zeros((0, 0), np.float32)
         if parts and made.shape != (len(parts), self.embedder.width):
