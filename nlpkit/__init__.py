@@ -66,7 +66,7 @@ def classify(
     task: str | None = None,
     *,
     labels: Sequence[str] | None = None,
-    template: str = "{}",
+    template: str | None = None,
 ) -> Any:
     """Labels, best first: see :meth:`nlpkit.pipeline.Pipeline.classify`."""
     return _default().classify(texts, task, labels=labels, template=template)

@@ -54,6 +54,9 @@ UNKNOWN_SHARE = 0.3
 MIN_CONTEXT = 128
 #: Cosines of zero-shot labels are multiplied by this before the softmax.
 ZERO_SHOT_SCALE = 20.0
+#: How zero-shot labels are put into words unless told: their embeddings' mean names a class better
+#: than one phrase (Radford et al. 2021, CLIP). Of five by benchmarks/zero_shot.py.
+TEMPLATES = ("{}.", "topic: {}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,13 +161,13 @@ class Pipeline:
         task: str | None = None,
         *,
         labels: Sequence[str] | None = None,
-        template: str = "{}",
+        template: str | None = None,
     ) -> Any:
         """Labels with scores, best first.
 
         By default the task ``sentiment``. With ``labels`` any names of your own, compared with
         the text by their embeddings (zero-shot); ``template`` puts each into words, for example
-        ``"{} news"``.
+        ``"{} news"``. Unless told, a label's embedding is the mean of those in TEMPLATES.
         """
         if labels is not None:
             if task is not None:
@@ -356,15 +359,18 @@ class Pipeline:
         found = word_weights(text, encoded, plan, head, label, read)
         return Results(found, _notes(encoded.unknown), len(plan))
 
-    def _zero_shot(self, texts: Any, labels: Sequence[str], template: str) -> Any:
+    def _zero_shot(self, texts: Any, labels: Sequence[str], template: str | None) -> Any:
         listed = isinstance(labels, Sequence) and not isinstance(labels, str | bytes)
         if not listed or not labels or not all(isinstance(label, str) for label in labels):
             raise InputTypeError.of("labels", labels, "a list of at least one string")
         if len(set(labels)) != len(labels):
             raise InputError(f"labels has the same name twice: {list(labels)}")
-        if "{}" not in template:
+        if template is not None and "{}" not in template:
             raise InputError(f"template is {template!r}; expected text with {{}} for the label")
-        targets = self.embed([template.replace("{}", label) for label in labels])
+        templates = TEMPLATES if template is None else (template,)
+        phrased = self.embed([t.replace("{}", label) for t in templates for label in labels])
+        targets = phrased.reshape(len(templates), len(labels), -1).mean(axis=0)
+        targets /= np.maximum(np.linalg.norm(targets, axis=1, keepdims=True), 1e-12)
 
         def scored(outcome: Outcome) -> list[Label]:
             vector = outcome.values[""]

@@ -101,6 +101,15 @@ def test_zero_shot_compares_the_labels_embeddings(kit: Pipeline) -> None:
     assert [label.name for label in found] == sorted(names, key=lambda name: -expected[name])
 
 
+def test_zero_shot_labels_are_the_mean_of_two_phrases(kit: Pipeline) -> None:
+    text, names = "the old man", ["river", "phone", "city"]
+    found = {label.name: label.score for label in kit.classify(text, labels=names)}
+    means = kit.embed([f"{n}." for n in names]) + kit.embed([f"topic: {n}" for n in names])
+    cosines = means @ kit.embed(text) / np.linalg.norm(means, axis=1)
+    weights = np.exp(20 * cosines) / np.exp(20 * cosines).sum()
+    assert [found[name] for name in names] == pytest.approx(weights.tolist(), abs=1e-5)
+
+
 def test_semantic_search_is_exact_cosine(kit: Pipeline) -> None:
     documents = ["the old man", "a great phone", "the river town", "poor battery", "London"]
     hits = semantic_search(kit, "who built the city?", documents, k=3)

@@ -50,8 +50,8 @@ def classify(
         str | None, typer.Option(help="Names of your own, by commas, for zero-shot classes.")
     ] = None,
     template: Annotated[
-        str, typer.Option(help="Puts each of --labels into words, as in '{} news'.")
-    ] = "{}",
+        str | None, typer.Option(help="Puts each of --labels into words, as in '{} news'.")
+    ] = None,
 ) -> None:
     """Give texts labels with scores, by a trained task or by labels of your own."""
     names = None if labels is None else [name.strip() for name in labels.split(",")]
