@@ -263,40 +263,43 @@ KNOWN_FAILURES = (
     "Topic knows the four classes of AG News and gives one of them to any text.",
     "Questions that need counting, joining facts or knowledge from outside the passage get a "
     "wrong quotation or none; a well-made trick question without an answer is often answered.",
-    "The default is cautious: questions that a short text answers in other words are often "
-    "refused; no_answer=False quotes the best span all the same.",
-    "Tweets and forum posts: it finds seven in ten of the persons and locations there, but more "
+    "The default is cautious: questions that a text answers in other words are often refused; "
+    "no_answer=False quotes the best span all the same.",
+    "Tweets and forum posts: it finds two in three of the persons and locations there, but more "
     "than half of what it marks as such is wrong (WNUT-17).",
     "Zero-shot labels follow word meaning, not logic: negations and abstract labels fail.",
 )
 
 
 def recipe() -> Recipe:
-    """What base-en-4 learned, going on from base-en-3.
+    """What base-en-3 learned, going on from base-en-2.
 
-    The backbone, and with it the embedding, stays as it is: own layers alone learn, which takes
-    half the time a token. Most of what is read are questions, of which base-en-3 had seen few.
+    Entities and the embedding want different things of the lower layers, so entities get layers
+    of their own and are learned together with the term that holds the embedding. Answers lie far
+    from both: they train their own layers alone, which costs less, for twice as many questions.
     """
     return Recipe(
         name="base-en",
-        version=4,
+        version=3,
         description="Entities, sentiment, topic, answers and embeddings for English",
         tasks=(
-            ner.task(6, own_layers=3),
+            ner.task(5, own_layers=3),
             replace(sentiment.task(1.0), own_layers=2, branch="classes"),
-            replace(topic.task(0.5), own_layers=2, branch="classes"),
-            qa.task(1.25, own_layers=3),
-            embedding_task(0),
+            replace(topic.task(0.6), own_layers=2, branch="classes"),
+            replace(qa.task(0.35, own_layers=3), train_backbone=False),
+            embedding_task(0.75),
         ),
-        freeze_backbone=True,
+        keep_embedding=6.0,
+        keep_every=2,  # the original reads along at half of the steps: a sixth of the time
         attention_dropout=0.0,  # a sixth of the time on a CPU
         learning_rate=1.5e-4,  # as in base-en-1's first stage
         cooldown=0.9,
         warmup=0.03,
-        ema=0.999,  # over about the last thousand of 10,000 steps
-        evaluate_tokens=5_000_000,
-        lower=0.06,  # people type in lower case,
-        upper=0.05,  # headlines shout
+        keep_start=0.5,  # by the mean of the dev scores better than the end alone: 83.3, 82.8
+        ema=0.999,  # over about the last thousand of 8,400 steps
+        evaluate_tokens=4_000_000,  # a look costs about 180,000 tokens, forward alone
+        lower=0.1,  # people type in lower case,
+        upper=0.08,  # headlines shout
         unpunctuated=0.1,  # and queries end without a mark
         licence=LICENCE,
         intended_use=INTENDED_USE,

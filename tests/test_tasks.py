@@ -6,6 +6,7 @@ import random
 import re
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -86,6 +87,22 @@ def test_a_question_of_the_paragraph_most_like_it(qa: Any) -> None:
     changed = qa.near(QUESTION, random.Random(0), contexts)
     assert changed == QAExample(QUESTION.question, "London was born of Ada.", ())
     assert qa.near(QUESTION, random.Random(0), {CONTEXT: contexts[CONTEXT]}) is None
+
+
+def test_a_question_of_a_few_sentences(qa: Any) -> None:
+    """The sentence with the answer stays, else the one most like the question; offsets move."""
+    text = "It rained. Ada was born in London. She wrote a program. Babbage built it. He died."
+    asked = QAExample("Where was Ada born?", text, ((text.index("London"), "London"),))
+    seen = {qa.shortened(asked, random.Random(i)).context for i in range(60)}
+    assert "Ada was born in London." in seen
+    assert len(seen) > 4
+    for seed in range(60):
+        short = qa.shortened(asked, random.Random(seed))
+        [(start, answer)] = short.answers
+        assert short.context[start : start + len(answer)] == answer == "London"
+        without = qa.shortened(replace(asked, answers=()), random.Random(seed))
+        assert not without.answers
+        assert "Ada was born in London." in without.context
 
 
 def test_a_sentence_in_a_case_of_its_own() -> None:

@@ -493,7 +493,9 @@ def test_recipes_by_name_and_path(tmp_path: Path) -> None:
         "qa",
         "embedding",
     ]
-    with pytest.raises(UnknownNameError, match="known: base_en, ner, qa, sentiment, topic"):
+    with pytest.raises(
+        UnknownNameError, match="known: base_en, base_en_layers, ner, qa, sentiment, topic"
+    ):
         load_recipe("cooking")
     path = tmp_path / "mine.py"
     path.write_text("x = 1\n")

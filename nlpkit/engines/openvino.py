@@ -1,8 +1,8 @@
 """The fast CPU engine: OpenVINO in bf16, or in int8 where the bundle knows its activations.
 
 No torch. The graph is built here from the bundle's weights. It is cut where branches leave the
-backbone, so that each layer is kept in memory once, compiled when it is first needed and computed
-only for the heads that read it.
+backbone (where none does, before the last layer), so that layers are shared, compiled when they are
+first needed and computed only for the heads that read them.
 
 Products and norms run on the tokens of all rows one after another, without padding; attention on
 rows that are padded for it.
@@ -44,11 +44,14 @@ Type = openvino.Type
 #: fp32. With lengths of batches as in nlpkit.text.LENGTHS, a text's numbers are the same in any
 #: batch, to the last bit (nlpkit bench --only independence).
 _HINTS = {"fp32": "f32", "bf16": "bf16", "int8": "bf16"}
-#: Tokens of a batch are filled up to a multiple of the first, above the second of the third: few
-#: numbers of tokens are met, each of which OpenVINO prepares for.
-TOKENS, MANY, MANY_TOKENS = 16, 256, 32
+#: Tokens of a batch are filled up to a multiple of the second, from more than the first on: few
+#: numbers of tokens are met, for each of which OpenVINO makes kernels for every layer.
+STEPS = {0: 16, 64: 32, 256: 64}
 #: Shapes of batches that OpenVINO stays prepared for; each takes some megabytes in int8.
-SHAPES = 64
+SHAPES = 16
+#: Kernels that oneDNN keeps besides, about 80 for a number of tokens and 100 kB each. Of the 1,024
+#: that it would keep most are for numbers of tokens that are not met again. It asks the environment.
+KERNELS = 512
 #: A model that took so many seconds to build and compile is kept; counts the ways to build one.
 SLOW, WAY = 0.1, 3
 #: glibc's number for the border of blocks that are mapped (malloc.h), and where it is put.
@@ -88,7 +91,7 @@ class Packed(NamedTuple):
     @classmethod
     def of(cls, batch: Batch) -> Packed:
         places = np.flatnonzero(batch.mask)
-        step = TOKENS if len(places) <= MANY else MANY_TOKENS
+        step = max(step for above, step in STEPS.items() if len(places) > above)
         pick = np.zeros(batch.mask.size, dtype=np.int64)
         pick[places] = np.arange(len(places))
         back = np.pad(places, (0, -len(places) % step))
@@ -132,7 +135,7 @@ class OpenVinoEngine:
         self._n_layers = int(config["num_hidden_layers"])
         self._branches = branches_of(weights)
         forks = {self._n_layers - n_own for n_own in self._branches.values()}
-        self._cuts = [*sorted({0, self._n_layers - 1} | forks), self._n_layers]
+        self._cuts = [*sorted({0} | (forks or {self._n_layers - 1})), self._n_layers]
         self._pieces: dict[Piece, Any] = {}
         self._lock = threading.Lock()
 
@@ -214,6 +217,8 @@ def core() -> Any:
     and the next signal, Ctrl-C for one, ends the process (OpenVINO 2025 and 2026, Linux).
     """
     _give_blocks_back()
+    if "DNNL_PRIMITIVE_CACHE_CAPACITY" not in os.environ:  # its older name
+        os.environ.setdefault("ONEDNN_PRIMITIVE_CACHE_CAPACITY", str(KERNELS))
     return openvino.Core()
 
 
