@@ -50,7 +50,7 @@ STEPS = {0: 16, 64: 32, 256: 64}
 #: Shapes of batches that OpenVINO stays prepared for; each takes some megabytes in int8.
 SHAPES = 16
 #: Kernels that oneDNN keeps besides, about 80 for a number of tokens and 100 kB each. Of the 1,024
-#: that it would keep most are for numbers of tokens that are not met again. It asks the environment.
+#: that it would keep most are for numbers of tokens that are not met again.
 KERNELS = 512
 #: A model that took so many seconds to build and compile is kept; counts the ways to build one.
 SLOW, WAY = 0.1, 3
