@@ -21,8 +21,9 @@ base, ner, sentiment, topic, qa = (
 
 def recipe() -> Recipe:
     """What base-en-4 learned, going on from base-en-3."""
+    together: Recipe = base.recipe()
     return replace(
-        base.recipe(),
+        together,
         version=4,
         tasks=(
             ner.task(6, own_layers=3),
