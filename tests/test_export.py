@@ -617,7 +617,7 @@ NEWS = (
     "Ada Lovelace was born in London and never visited Paris.",
     "Toyota and Microsoft opened an office in Germany on Monday.",
     "Maria Garcia flew from Kenya to Spain with the World Bank's John O'Neill.",
-    "Black met Rice in Reading on Friday.",
+    "Target hired Cook from Apple in Mobile.",
     "Shares fell sharply after the bank reported lower quarterly profits and cut its dividend.",
     "The striker scored twice as Rovers won the cup final after extra time.",
 )
