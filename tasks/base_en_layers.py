@@ -3,7 +3,7 @@
 Data     As in base_en.
 Terms    As in base_en.
 How      Own layers and heads learn; the backbone, and with it the embedding, is frozen. A token
-         costs half of what it costs in base_en. Most of what is read are questions.
+         costs less than in base_en. Most of what is read are questions.
 Run      nlpkit train base_en_layers --from base-en-3 --output base-en-4
 Score    see the bundle's card
 """
