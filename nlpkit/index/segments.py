@@ -28,6 +28,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nlpkit.errors import InputError, StoreError
+from nlpkit.index.gpu import GpuVectors, n_gpus
 
 Floats = NDArray[np.float32]
 Ints = NDArray[np.int64]
@@ -101,6 +102,7 @@ class Segment:
                 f"{self.folder} has {len(self.vectors)} vectors and {len(rows)} rows, expected "
                 f"{record.n_rows}; {advice}"
             )
+        self._gpu = GpuVectors(self.vectors)
         self.documents: Ints = rows[:, 0]
         self.chunks: Ints = rows[:, 1]
 
@@ -123,7 +125,13 @@ class Segment:
         k = min(k, n_allowed)
         if k == 0:
             return np.zeros(0, np.int64), np.zeros(0, np.float32)
-        if n_allowed <= max(FEW_ROWS, FEW_SHARE * len(self)) or self._ann is None:
+        few = n_allowed <= max(FEW_ROWS, FEW_SHARE * len(self))
+        if not few:
+            n, live = min(k + ROUNDING_ROWS, n_allowed), None if allowed is None else allowed.rows
+            best = self._gpu.nearest(query, n, live, n_allowed)
+            if best is not None:
+                return _best(best, _cosines(self.vectors[best], query), k)
+        if few or self._ann is None:
             return self._exact(query, k, allowed, n_allowed)
         rows = self._proposed(query, max(PROPOSED * k, MIN_PROPOSED), allowed, n_allowed)
         if len(rows) < k:
@@ -283,7 +291,7 @@ def _untrained(kind: str, n: int, width: int) -> tuple[Any, int]:
     n_parts = next(m for m in (64, 48, 32, 16, 8, 4, 2, 1) if width % m == 0)
     ann = faiss.IndexIVFPQ(coarse, width, n_lists, n_parts, bits, faiss.METRIC_INNER_PRODUCT)
     ann.cp.niter, ann.pq.cp.niter = 12, 12
-    if getattr(faiss, "get_num_gpus", int)():  # faiss-gpu: k-means, the longest part, runs there
+    if n_gpus(faiss):  # k-means, the longest part, runs there
         ann.clustering_index = faiss.index_cpu_to_all_gpus(faiss.IndexFlatIP(width))
     ann.cp.min_points_per_centroid = ann.pq.cp.min_points_per_centroid = 1
     return ann, max(40 * n_lists, min(TRAINING_ROWS, n))
