@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
+from bisect import bisect_right
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import accumulate, chain, islice
@@ -32,6 +33,8 @@ ROWS = 8
 #: Lengths of batches are multiples of this. CPU kernels take 16 floats at once: where none is left
 #: over, a row's sums are added in the same order however far it is padded.
 LENGTHS = 16
+#: Of a batch that is read without padding: its places, padding with them, in parts of its tokens.
+MOST_PADDED = 1.5
 #: Texts are tokenised in pieces of about this many characters, to bound memory.
 PIECE = 50_000
 #: Stands between texts that are looked at together: white space, which ends every word.
@@ -245,22 +248,41 @@ def windows(n_tokens: int, size: int, overlap: int) -> list[Window]:
     return cut
 
 
-def batches(lengths: Sequence[int], token_budget: int) -> list[list[int]]:
-    """Group rows of like length so that rows times the longest stays within ``token_budget``.
+def batches(lengths: Sequence[int], token_budget: int, *, packed: bool = False) -> list[list[int]]:
+    """Group rows of like length; lists of indices into ``lengths``, longest rows first.
 
-    The longest counts as :func:`rounded`, and above ROWS rows their number is a multiple of it:
-    engines prepare for each shape that they meet, so it is well that these are few. Returns lists
-    of indices into ``lengths``, longest rows first; a row above the budget stands alone.
+    Rows times the longest stay within ``token_budget``. The longest counts as :func:`rounded`, and
+    above ROWS rows their number is a multiple of it: engines prepare for each shape that they meet,
+    so it is well that these are few. ``packed`` is for engines that read no padding outside
+    attention: there the tokens of all rows stay within the budget, and what room is left is filled
+    with shorter rows, so that all batches but the last are nearly full. A row above the budget
+    stands alone.
     """
-    order = sorted(range(len(lengths)), key=lambda i: -lengths[i])
+    left = sorted(range(len(lengths)), key=lambda i: (lengths[i], -i))
+    if packed:
+        return _filled(left, [lengths[i] for i in left], token_budget)
     groups: list[list[int]] = []
-    first = 0
-    while first < len(order):
-        most = max(1, token_budget // rounded(lengths[order[first]]))
+    while left:
+        most = max(1, token_budget // rounded(lengths[left[-1]]))
         if most > ROWS:
             most -= most % ROWS
-        groups.append(order[first : first + most])
-        first += most
+        groups.append(left[-most:][::-1])
+        del left[-most:]
+    return groups
+
+
+def _filled(left: list[int], sizes: list[int], token_budget: int) -> list[list[int]]:
+    """Rows, shortest first, and their sizes to groups of the longest that still fit."""
+    groups: list[list[int]] = []
+    while left:
+        most = max(1, int(token_budget * MOST_PADDED) // rounded(sizes[-1]))
+        group: list[int] = []
+        room, at = token_budget, len(left) - 1
+        while at >= 0 and len(group) < most:
+            room -= sizes.pop(at)
+            group.append(left.pop(at))
+            at = bisect_right(sizes, room) - 1
+        groups.append(group)
     return groups
 
 
@@ -337,6 +359,18 @@ def _stands_alone(code: int) -> bool:
     )
 
 
+#: What the shapes are told from: flags that are counted together, each in bits of its own of one
+#: number, in a word's first 4,095 characters. Combining marks belong to their letters.
+_COUNTED = (_UPPER, _LOWER, _DIGIT, _WORD, _MARK)
+_COUNT_BITS = 12
+_MOST_COUNTED = (1 << _COUNT_BITS) - 1
+_COUNTS = np.array(
+    [
+        sum((flags & (b | _MARK) == b) << (_COUNT_BITS * i) for i, b in enumerate(_COUNTED))
+        for flags in range(256)
+    ],
+    dtype=np.int64,
+)
 _TABLE = _CharacterTable()
 _SPACES = re.compile(r"\s")
 
@@ -414,6 +448,8 @@ def _trimmed(starts: Ints, ends: Ints, space: Bools) -> tuple[Ints, Ints]:
 
 def _with_marks(starts: Ints, ends: Ints, mark: Bools) -> Ints:
     """Token ends moved over combining marks that vocabularies drop: they go with their letter."""
+    if not mark.any():
+        return ends
     ends = ends.copy()
     limits = np.append(starts[1:], len(mark))
     while True:
@@ -425,14 +461,12 @@ def _with_marks(starts: Ints, ends: Ints, mark: Bools) -> Ints:
 
 def _shapes(flags: NDArray[np.uint8], starts: Ints, ends: Ints) -> Ints:
     """The shape of each word, from running counts of upper case, lower case, digits, letters."""
-
-    def count(bit: int) -> Ints:
-        """Characters of each word with this flag; combining marks belong to their letters."""
-        total = _running((flags & (bit | _MARK)) == bit)
-        return total[ends] - total[starts]
-
-    upper, lower, digits, letters = count(_UPPER), count(_LOWER), count(_DIGIT), count(_WORD)
-    lengths = ends - starts - count(_MARK)
+    totals = _running(_COUNTS[flags])
+    counts = totals[np.minimum(ends, starts + _MOST_COUNTED)] - totals[starts]
+    upper, lower, digits, letters, marks = (
+        (counts >> (_COUNT_BITS * i)) & _MOST_COUNTED for i in range(len(_COUNTED))
+    )
+    lengths = ends - starts - marks
     opens = (flags[np.minimum(starts, len(flags) - 1)] & _UPPER) != 0
     shapes = np.zeros(len(starts), dtype=np.int64)
     shapes[letters == 0] = 6

@@ -108,6 +108,7 @@ class CountingEngine:
         self._engine = kit.engine
         self.name, self.device = kit.engine.name, kit.engine.device
         self.precision, self.width = kit.engine.precision, kit.engine.width
+        self.packed = kit.engine.packed
         self.rows = 0
 
     def run(self, batch: Batch, heads: Mapping[str, PluggedHead]) -> dict[str, Floats]:

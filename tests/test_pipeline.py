@@ -80,6 +80,7 @@ class CountingEngine:
         self.engine = engine
         self.name, self.device = engine.name, engine.device
         self.precision, self.width = engine.precision, engine.width
+        self.packed = engine.packed
         self.passes = 0
 
     def run(self, batch: Any, heads: Mapping[str, PluggedHead]) -> dict[str, NDArray[np.float32]]:

@@ -242,6 +242,30 @@ def test_batches_hold_every_row_once_within_the_budget(
     assert longest_first == sorted(longest_first, reverse=True)
 
 
+def test_packed_batches_by_example() -> None:
+    """The longest first, and in what room is left the longest that fits."""
+    assert batches([60, 10, 50, 12, 40, 30], 128, packed=True) == [[0, 2, 3], [4, 5, 1]]
+    assert batches([70, 5, 5], 64, packed=True) == [[0], [1, 2]]
+    # A row of 64 beside short ones: not more places than 1.5 for each token of the budget.
+    assert [len(group) for group in batches([60] + [1] * 9, 128, packed=True)] == [3, 7]
+
+
+@given(lengths=st.lists(st.integers(1, 300), max_size=60), token_budget=st.integers(1, 2000))
+def test_packed_batches_hold_every_row_once_within_the_budget(
+    lengths: list[int], token_budget: int
+) -> None:
+    groups = batches(lengths, token_budget, packed=True)
+    assert sorted(i for group in groups for i in group) == list(range(len(lengths)))
+    for group in groups:
+        sizes = [lengths[i] for i in group]
+        places = len(group) * rounded(max(sizes))
+        assert len(group) == 1 or (sum(sizes) <= token_budget and places <= 1.5 * token_budget)
+        assert sizes == sorted(sizes, reverse=True)
+    assert [lengths[group[0]] for group in groups] == sorted(
+        (max(lengths[i] for i in group) for group in groups), reverse=True
+    )
+
+
 def test_rows_are_padded_to_the_longest_of_them(encoder: TextEncoder) -> None:
     encoded = encoder.encode(["Ada lived", "Ada"])
     rows = [encoder.row(e, Window(0, len(e), 0, len(e))) for e in encoded]

@@ -43,12 +43,16 @@ class PluggedHead:
 
 @runtime_checkable
 class Engine(Protocol):
-    """Runs the backbone once for any number of heads. Safe to call from many threads."""
+    """Runs the backbone once for any number of heads. Safe to call from many threads.
+
+    ``packed``: padding costs nothing but in attention.
+    """
 
     name: str
     device: str
     precision: str
     width: int
+    packed: bool
 
     def run(self, batch: Batch, heads: Mapping[str, PluggedHead]) -> dict[str, Floats]:
         """Logits by head, float32; see Head.forward for their shapes."""

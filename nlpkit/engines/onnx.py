@@ -19,6 +19,7 @@ class OnnxEngine:
 
     name = "onnx"
     device = "cpu"
+    packed = False
     precision = "fp32"
 
     def __init__(self, graph: bytes, weights: Tensors, config: Mapping[str, Any]) -> None:

@@ -117,6 +117,7 @@ class OpenVinoEngine:
 
     name = "openvino"
     device = "cpu"
+    packed = True
 
     def __init__(
         self,
@@ -170,18 +171,18 @@ class OpenVinoEngine:
                 for name, fork in forks.items():
                     if fork == first:
                         piece = Piece(name, first, self._n_layers, name in firsts)
-                        found[name] = self._run(piece, packed, state)
+                        found[name] = self._run(piece, packed, state).copy()
                 if first == deepest:
                     break
                 only = last == self._n_layers and "" in firsts
                 state = self._run(Piece("", first, last, only), packed, state)
             if "" in wanted:
-                found[""] = state
+                found[""] = state.copy()
         return found
 
     def _run(self, piece: Piece, batch: Packed, state: Any) -> Floats:
         if piece not in self._pieces:
-            self._pieces[piece] = self._compile(piece)
+            self._pieces[piece] = self._compile(piece).create_infer_request()
         before = [state] if piece.first else [batch.ids, batch.types, batch.positions]
         inputs = [*before, batch.mask, batch.pick, batch.back]
         return self._infer(piece, self._pieces[piece], inputs)
@@ -203,8 +204,12 @@ class OpenVinoEngine:
         facts = [WAY, self.content, settings(self.precision), tuple(piece), machine_key()]
         return hashlib.sha256(repr(facts).encode()).hexdigest()[:32]
 
-    def _infer(self, piece: Piece, model: Any, inputs: list[Any]) -> Floats:
-        hidden: Floats = model(inputs)[0]
+    def _infer(self, piece: Piece, request: Any, inputs: list[Any]) -> Floats:
+        """The result lies in the request's own memory, which its next run writes again."""
+        for i, value in enumerate(inputs):
+            request.set_input_tensor(i, openvino.Tensor(value, shared_memory=True))
+        request.infer(share_outputs=True)
+        hidden: Floats = request.get_output_tensor(0).data
         return hidden
 
 
@@ -286,9 +291,9 @@ class Taps(OpenVinoEngine):
         return compiled(model, "fp32")
 
     def _infer(self, piece: Piece, request: Any, inputs: list[Any]) -> Floats:
-        result, *values = request(inputs).values()
-        self._seen |= dict(zip(self._names[piece], values, strict=True))
-        hidden: Floats = result
+        hidden = super()._infer(piece, request, inputs)
+        for i, name in enumerate(self._names[piece]):
+            self._seen[name] = request.get_output_tensor(1 + i).data.copy()
         return hidden
 
 

@@ -28,6 +28,7 @@ class TorchEngine:
     """
 
     name = "torch"
+    packed = False
 
     def __init__(
         self,

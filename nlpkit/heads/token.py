@@ -35,6 +35,10 @@ class TokenHead:
         self.word_shape = word_shape
         self.temperature = temperature
         self._types = _entity_types(self.labels)
+        self._of_type = {
+            kind: [i for i, other in enumerate(self._types) if other == kind]
+            for kind in self._types
+        }
         self._opens = np.array([label.startswith("B-") for label in self.labels])
         self._legal = _legal_transitions(self.labels)
         self._outside = self.labels.index("O")
@@ -91,8 +95,8 @@ class TokenHead:
         for first, last in self._spans(tags):
             start, end = int(words.starts[first]), int(words.ends[last])
             kind = self._types[tags[first]]
-            same = [i for i, other in enumerate(self._types) if other == kind]
-            score = float(probabilities[first : last + 1, same].sum(axis=1).mean())
+            of_type = probabilities[first : last + 1, self._of_type[kind]]
+            score = float(of_type.sum()) / (last + 1 - first)
             entities.append(Entity(text[start:end], kind, start, end, min(score, 1.0)))
         return entities
 
