@@ -317,9 +317,9 @@ class _CharacterTable:
         codes = np.frombuffer(text.encode("utf-32-le", "surrogatepass"), dtype=np.uint32)
         blocks = codes >> 8
         if not self.filled[blocks].all():
-            for block in np.unique(blocks):
+            for block in set(blocks.tolist()):
                 if not self.filled[block]:
-                    first = int(block) << 8
+                    first = block << 8
                     self.flags[first : first + 256] = [
                         _flags(chr(c)) for c in range(first, first + 256)
                     ]

@@ -11,6 +11,9 @@ import zlib
 from contextlib import suppress
 from pathlib import Path
 
+import numpy as np
+from numpy.typing import NDArray
+
 #: So many are kept: those used last. One of the default bundle takes about 25 MB.
 MOST = 12
 _CHECKSUM = 4
@@ -22,16 +25,16 @@ def cache_folder() -> Path:
     return Path(root) / "nlpkit"
 
 
-def read(key: str) -> bytes | None:
-    """What was kept under this key, if it is there and whole."""
+def read(key: str) -> NDArray[np.uint8] | None:
+    """What was kept under this key, if it is there and whole; mapped, not copied."""
     file = _file(key)
     try:
-        content = file.read_bytes()
-        data = content[_CHECKSUM:]
-        if not data or _checksum(data) != content[:_CHECKSUM]:
+        content = np.memmap(file, np.uint8, mode="c")  # OpenVINO takes no read-only memory
+        data = content[:-_CHECKSUM]
+        if not len(data) or _checksum(data.data) != content[-_CHECKSUM:].tobytes():
             return None
         os.utime(file)  # used just now
-    except OSError:
+    except (OSError, ValueError):  # an empty file cannot be mapped
         return None
     return data
 
@@ -42,7 +45,7 @@ def keep(key: str, data: bytes) -> None:
     draft = file.with_name(f"{file.name}.{os.getpid()}")
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
-        draft.write_bytes(_checksum(data) + data)
+        draft.write_bytes(data + _checksum(data))
         draft.replace(file)
         kept = sorted(file.parent.iterdir(), key=lambda one: one.stat().st_mtime)
         for old in kept[:-MOST]:
@@ -56,5 +59,5 @@ def _file(key: str) -> Path:
     return cache_folder() / "compiled" / key
 
 
-def _checksum(data: bytes) -> bytes:
+def _checksum(data: bytes | memoryview) -> bytes:
     return zlib.crc32(data).to_bytes(_CHECKSUM, "big")

@@ -53,7 +53,7 @@ SHAPES = 16
 #: that it would keep most are for numbers of tokens that are not met again.
 KERNELS = 512
 #: A model that took so many seconds to build and compile is kept; counts the ways to build one.
-SLOW, WAY = 0.1, 3
+SLOW, WAY = 0.1, 4
 #: glibc's number for the border of blocks that are mapped (malloc.h), and where it is put.
 M_MMAP_THRESHOLD, LARGE = -3, 1 << 20
 #: Levels of an int8 grid.
@@ -138,6 +138,7 @@ class OpenVinoEngine:
         forks = {self._n_layers - n_own for n_own in self._branches.values()}
         self._cuts = [*sorted({0} | (forks or {self._n_layers - 1})), self._n_layers]
         self._pieces: dict[Piece, Any] = {}
+        self._mapped: list[Any] = []  #: memory that compiled models read
         self._lock = threading.Lock()
 
     @property
@@ -192,7 +193,10 @@ class OpenVinoEngine:
         known = kept.read(key) if key else None
         if known is not None:
             with suppress(RuntimeError):  # it is not what this OpenVINO can read
-                return core().import_model(known, "CPU", settings(self.precision))
+                shared = openvino.Tensor(known, shared_memory=True)
+                model = core().import_model(shared, "CPU", settings(self.precision))
+                self._mapped.append(known)
+                return model
         start = time.perf_counter()
         graph = Graph(self._weights, self._config, self._activations)
         model = compiled(graph.model(piece), self.precision)
@@ -435,6 +439,7 @@ def _reads_first(head: Head) -> bool:
     return type(head) is SequenceHead and head.pooling == "cls"
 
 
+@cache
 def has_bf16() -> bool:
     """Whether the processor computes in bf16; elsewhere OpenVINO takes fp32 for it."""
     return "BF16" in core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")

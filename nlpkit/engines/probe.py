@@ -2,7 +2,7 @@
 
 One layer of the default backbone's size runs in each precision. What was found lies in a small
 file in the user's cache folder and is measured again when the processor, the number of processors
-allowed or the version of OpenVINO is another.
+allowed or the OpenVINO that is installed is another.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import os
 import platform
 import time
 from collections.abc import Sequence
-from importlib.metadata import version
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -101,8 +101,16 @@ def machine_key() -> str:
         kind = [line for line in lines if line.startswith(("model name", "flags"))][:2]
     except OSError:
         kind = [platform.processor(), platform.machine()]
-    facts = [WAY, kind, cpu_limit(), version("openvino")]
+    facts = [WAY, kind, cpu_limit(), *_installed("openvino")]
     return hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:16]
+
+
+def _installed(package: str) -> tuple[str, int]:
+    """Where a package lies and since when: another version of it came later, and it is quick to
+    tell, without importing the package or reading about those beside it."""
+    spec = find_spec(package)
+    origin = "" if spec is None or spec.origin is None else spec.origin
+    return origin, Path(origin).stat().st_mtime_ns if origin else 0
 
 
 def _read(file: Path) -> dict[str, dict[str, float]]:

@@ -6,7 +6,6 @@
 
 from __future__ import annotations
 
-from importlib.metadata import entry_points
 from typing import Any
 
 from nlpkit.errors import UnknownNameError
@@ -42,6 +41,8 @@ def make_head(kind: str, config: dict[str, Any]) -> Head:
         UnknownNameError: nobody has registered this kind.
     """
     if kind not in HEADS:
+        from importlib.metadata import entry_points
+
         for entry in entry_points(group="nlpkit.heads"):
             if entry.name not in HEADS:
                 HEADS[entry.name] = entry.load()
