@@ -15,12 +15,14 @@ from numpy.typing import NDArray
 from nlpkit.bundle import ACTIVATIONS, Bundle, Manifest, bundles, read_bundle, read_manifest
 from nlpkit.engines import Choice, Engine, choose
 from nlpkit.errors import InputTypeError, MissingExtraError, UnknownNameError
-from nlpkit.pipeline import Pipeline, WindowSizes
+from nlpkit.pipeline import TOKEN_BUDGET, Pipeline, WindowSizes
 
 _lock = threading.Lock()
 _pipelines: dict[str, Pipeline] = {}
 
 DEFAULT = "base-en"
+#: Places of a batch on a GPU, padding with them: enough to keep one busy, little of its memory.
+GPU_TOKENS = 32_768
 
 
 def default_pipeline() -> Pipeline:
@@ -83,6 +85,7 @@ def _from_bundle(bundle: Bundle, choice: Choice) -> Pipeline:
         name=manifest.id,
         backbone_sha256=manifest.files["weights.safetensors"],
         storage=manifest.storage,
+        token_budget=_token_budget(choice),
         sizes=WindowSizes(
             manifest.window, manifest.overlap, manifest.pair_window, manifest.pair_overlap
         ),
@@ -132,7 +135,12 @@ def _from_checkpoint(name: str, choice: Choice) -> Pipeline:
         name=name,
         backbone_sha256=huggingface.fingerprint(backbone),
         sizes=WindowSizes().within(encoder.max_length),
+        token_budget=_token_budget(choice),
     )
+
+
+def _token_budget(choice: Choice) -> int:
+    return GPU_TOKENS if choice.device.startswith("cuda") else TOKEN_BUDGET
 
 
 def _require_torch() -> None:

@@ -20,6 +20,7 @@ from transformers import BertConfig, BertModel, PreTrainedModel
 import nlpkit
 from nlpkit.bundle import Bundle, read_bundle
 from nlpkit.engines import Choice, Engine, PluggedHead, choose, cpu_limit
+from nlpkit.engines import torch as torch_engine
 from nlpkit.engines.onnx import OnnxEngine
 from nlpkit.engines.torch import TorchEngine
 from nlpkit.errors import BundleError, InputError
@@ -141,6 +142,49 @@ def test_both_engines_agree_on_every_head(bundle: Bundle) -> None:
         assert onnx[name].dtype == torch_[name].dtype == np.float32
         parts = (batch.mask == 1) if bundle.heads[name].head.per_token else slice(None)
         np.testing.assert_allclose(onnx[name][parts], torch_[name][parts], atol=2e-5, err_msg=name)
+
+
+@pytest.mark.parametrize("rows", [1, 2])
+def test_a_full_device_reads_batches_in_parts(
+    bundle: Bundle, rows: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It has room for so many rows; the results are those of the whole batch."""
+    plain = dequantise(bundle.weights)
+    engine = TorchEngine.from_weights(plain, bundle.manifest.config, "cpu", "fp32")
+    batch = batch_of(bundle.encoder)
+    assert len(batch.ids) > 2
+    expected = engine.run(batch, bundle.heads)
+    in_full, read = torch_engine.run_branches, []
+
+    def cramped(backbone: Any, part: Any, *rest: Any) -> Any:
+        if len(part.ids) > rows:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        read.append(len(part.ids))
+        return in_full(backbone, part, *rest)
+
+    monkeypatch.setattr(torch_engine, "run_branches", cramped)
+    found = engine.run(batch, bundle.heads)
+    assert max(read) == rows
+    assert sum(read) == len(batch.ids)
+    for name, value in expected.items():
+        np.testing.assert_allclose(found[name], value, atol=1e-5, err_msg=name)
+
+
+def test_a_device_without_room_for_a_row_or_the_model_is_an_error(
+    bundle: Bundle, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plain = dequantise(bundle.weights)
+    engine = TorchEngine.from_weights(plain, bundle.manifest.config, "cpu", "fp32")
+
+    def full(*arguments: Any, **options: Any) -> Any:
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    monkeypatch.setattr(torch_engine, "run_branches", full)
+    with pytest.raises(InputError, match=r"no memory left for a row of \d+ tokens.*device='cpu'"):
+        engine.run(batch_of(bundle.encoder), bundle.heads)
+    monkeypatch.setattr(torch.nn.Module, "to", full)
+    with pytest.raises(InputError, match="no memory left for the model"):
+        TorchEngine.from_weights(plain, bundle.manifest.config, "cpu", "fp32")
 
 
 def test_hidden_states_do_not_depend_on_the_padding(bundle: Bundle) -> None:

@@ -45,15 +45,18 @@ Type = openvino.Type
 #: batch, to the last bit (nlpkit bench --only independence).
 _HINTS = {"fp32": "f32", "bf16": "bf16", "int8": "bf16"}
 #: Tokens of a batch are filled up to a multiple of the second, from more than the first on: few
-#: numbers of tokens are met, for each of which OpenVINO makes kernels for every layer.
-STEPS = {0: 16, 64: 32, 256: 64}
+#: numbers of tokens are met, for each of which OpenVINO makes kernels for every layer. To turn from
+#: one number to another costs a millisecond: more than to read a short text's 16 tokens as 32.
+STEPS = {0: 32, 256: 64}
+#: Rows are padded to at least so many places, for the same reason.
+SHORTEST = 32
 #: Shapes of batches that OpenVINO stays prepared for; each takes some megabytes in int8.
 SHAPES = 16
 #: Kernels that oneDNN keeps besides, about 80 for a number of tokens and 100 kB each. Of the 1,024
 #: that it would keep most are for numbers of tokens that are not met again.
 KERNELS = 512
 #: A model that took so many seconds to build and compile is kept; counts the ways to build one.
-SLOW, WAY = 0.1, 4
+SLOW, WAY = 0.1, 5
 #: glibc's number for the border of blocks that are mapped (malloc.h), and where it is put.
 M_MMAP_THRESHOLD, LARGE = -3, 1 << 20
 #: Levels of an int8 grid.
@@ -90,17 +93,22 @@ class Packed(NamedTuple):
 
     @classmethod
     def of(cls, batch: Batch) -> Packed:
-        places = np.flatnonzero(batch.mask)
+        n_rows, length = batch.mask.shape
+        width = max(length, SHORTEST)
+        mask = np.zeros((n_rows, width), dtype=np.int64)
+        mask[:, :length] = batch.mask
+        places = np.flatnonzero(mask)
         step = max(step for above, step in STEPS.items() if len(places) > above)
-        pick = np.zeros(batch.mask.size, dtype=np.int64)
+        pick = np.zeros(mask.size, dtype=np.int64)
         pick[places] = np.arange(len(places))
         back = np.pad(places, (0, -len(places) % step))
+        row, position = back // width, back % width
         return cls(
-            batch.ids.ravel()[back],
-            batch.types.ravel()[back],
-            back % batch.mask.shape[1],
-            batch.mask,
-            pick.reshape(batch.mask.shape),
+            batch.ids[row, position],
+            batch.types[row, position],
+            position,
+            mask,
+            pick.reshape(mask.shape),
             back,
             len(places),
         )
@@ -161,7 +169,7 @@ class OpenVinoEngine:
 
         *Shape:* (batch, length) to (batch, length, width) or (batch, 1, width).
         """
-        packed = Packed.of(batch)
+        packed, length = Packed.of(batch), batch.mask.shape[1]
         wanted = set(branches)
         forks = {name: self._n_layers - self._branches[name] for name in wanted if name}
         deepest = self._n_layers if "" in wanted else max(forks.values())
@@ -172,13 +180,13 @@ class OpenVinoEngine:
                 for name, fork in forks.items():
                     if fork == first:
                         piece = Piece(name, first, self._n_layers, name in firsts)
-                        found[name] = self._run(piece, packed, state).copy()
+                        found[name] = self._run(piece, packed, state)[:, :length].copy()
                 if first == deepest:
                     break
                 only = last == self._n_layers and "" in firsts
                 state = self._run(Piece("", first, last, only), packed, state)
             if "" in wanted:
-                found[""] = state.copy()
+                found[""] = state[:, :length].copy()
         return found
 
     def _run(self, piece: Piece, batch: Packed, state: Any) -> Floats:
@@ -356,21 +364,23 @@ class Graph:
         """Self-attention and feed-forward, each added to its input and normalised."""
         n_heads, width = self._size("num_attention_heads"), self._size("hidden_size")
 
-        def by_head(value: Any) -> Any:
-            cut = ops.reshape(value, _ints(0, 0, n_heads, width // n_heads), True)
-            return ops.transpose(cut, _ints(0, 2, 1, 3))
+        def by_head(padded: Any, parts: int) -> Any:
+            cut = ops.reshape(padded, _ints(0, 0, parts * n_heads, width // n_heads), True)
+            cut = ops.transpose(cut, _ints(0, 2, 1, 3))
+            return ops.split(cut, _const(np.int64(1)), parts).outputs()
 
-        read = asking = self._input(tensors, f"{name}qkv", hidden)
+        read = self._input(tensors, f"{name}qkv", hidden)
         if only_first:
             firsts = ops.gather(rows.pick, _const(np.int64(0)), _const(np.int64(1)))
             hidden = _tokens(hidden, firsts)
             asking = self._rounded(f"{name}qkv", hidden)
-        query, key, value = (
-            self._product(tensors, f"{name}qkv", one, slice(i * width, (i + 1) * width))
-            for i, one in enumerate((asking, read, read))
-        )
-        query = ops.transpose(query, _ints(1, 0, 2)) if only_first else rows.padded(query)
-        query, key, value = map(by_head, (query, rows.padded(key), rows.padded(value)))
+            asking = self._product(tensors, f"{name}qkv", asking, slice(width))
+            (query,) = by_head(ops.transpose(asking, _ints(1, 0, 2)), 1)
+            seen = self._product(tensors, f"{name}qkv", read, slice(width, 3 * width))
+            key, value = by_head(rows.padded(seen), 2)
+        else:
+            seen = self._product(tensors, f"{name}qkv", read)
+            query, key, value = by_head(rows.padded(seen), 3)
         attended = ops.scaled_dot_product_attention(query, key, value, bias, causal=False)
         attended = ops.transpose(attended, _ints(0, 2, 1, 3))
         attended = ops.reshape(attended, _ints(1, -1, width), False)

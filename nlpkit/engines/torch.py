@@ -41,11 +41,14 @@ class TorchEngine:
         self.device = device
         self.precision = precision
         self.width = int(backbone.config.hidden_size)
-        nn.Module.to(backbone, device=device, dtype=_DTYPES[precision])
-        self.backbone = backbone.eval()
         self.branches = dict(branches or {})
-        for layers in self.branches.values():
-            layers.to(device=device, dtype=_DTYPES[precision]).eval()
+        try:
+            nn.Module.to(backbone, device=device, dtype=_DTYPES[precision])
+            for layers in self.branches.values():
+                layers.to(device=device, dtype=_DTYPES[precision]).eval()
+        except torch.OutOfMemoryError as error:
+            raise _no_room(device, "the model") from error
+        self.backbone = backbone.eval()
         self._parameters: WeakKeyDictionary[PluggedHead, dict[str, Tensor]] = WeakKeyDictionary()
 
     @classmethod
@@ -67,6 +70,21 @@ class TorchEngine:
         return cls(model, device, precision, branches)
 
     def run(self, batch: Batch, heads: Mapping[str, PluggedHead]) -> dict[str, Floats]:
+        """A batch for which the device has no room is read in halves.
+
+        Raises:
+            InputError: it has none for a single row.
+        """
+        n_rows, length = batch.ids.shape
+        try:
+            return self._run(batch, heads)
+        except torch.OutOfMemoryError as error:
+            if n_rows == 1:
+                raise _no_room(self.device, f"a row of {length} tokens") from error
+        halves = [self.run(part, heads) for part in _halves(batch)]
+        return {name: np.concatenate([half[name] for half in halves]) for name in heads}
+
+    def _run(self, batch: Batch, heads: Mapping[str, PluggedHead]) -> dict[str, Floats]:
         with torch.inference_mode():
             moved = to_torch(batch, self.device)
             wanted = {plugged.branch for plugged in heads.values()}
@@ -87,6 +105,20 @@ class TorchEngine:
             }
             self._parameters[plugged] = known
         return known
+
+
+def _halves(batch: Batch) -> list[Batch]:
+    middle = len(batch.ids) // 2
+    values = (batch.ids, batch.mask, batch.types, batch.shapes, batch.owned)
+    parts = (slice(None, middle), slice(middle, None))
+    return [Batch(*(value[part] for value in values)) for part in parts]
+
+
+def _no_room(device: str, what: str) -> InputError:
+    return InputError(
+        f"device {device!r} has no memory left for {what}; end what else runs on it, or give "
+        "device='cpu'"
+    )
 
 
 def check_device(device: str) -> None:
