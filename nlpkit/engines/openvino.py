@@ -56,7 +56,7 @@ SHAPES = 16
 #: that it would keep most are for numbers of tokens that are not met again.
 KERNELS = 512
 #: A model that took so many seconds to build and compile is kept; counts the ways to build one.
-SLOW, WAY = 0.1, 5
+SLOW, WAY = 0.1, 6
 #: glibc's number for the border of blocks that are mapped (malloc.h), and where it is put.
 M_MMAP_THRESHOLD, LARGE = -3, 1 << 20
 #: Levels of an int8 grid.
@@ -370,6 +370,7 @@ class Graph:
             return ops.split(cut, _const(np.int64(1)), parts).outputs()
 
         read = self._input(tensors, f"{name}qkv", hidden)
+        tensors = _scaled_query(tensors, f"{name}qkv", width, (width // n_heads) ** -0.5)
         if only_first:
             firsts = ops.gather(rows.pick, _const(np.int64(0)), _const(np.int64(1)))
             hidden = _tokens(hidden, firsts)
@@ -381,7 +382,8 @@ class Graph:
         else:
             seen = self._product(tensors, f"{name}qkv", read)
             query, key, value = by_head(rows.padded(seen), 3)
-        attended = ops.scaled_dot_product_attention(query, key, value, bias, causal=False)
+        one = _const(np.float32(1))
+        attended = ops.scaled_dot_product_attention(query, key, value, bias, one, causal=False)
         attended = ops.transpose(attended, _ints(0, 2, 1, 3))
         attended = ops.reshape(attended, _ints(1, -1, width), False)
         if not only_first:
@@ -442,6 +444,17 @@ class Graph:
 
     def _size(self, key: str) -> int:
         return int(self.config[key])
+
+
+def _scaled_query(tensors: Tensors, name: str, width: int, scale: float) -> Tensors:
+    """The product's first ``width`` outputs multiplied, instead of what attention compares."""
+    factor = np.ones(3 * width, dtype=np.float32)
+    factor[:width] = scale
+    return {
+        **tensors,
+        f"{name}.weight": tensors[f"{name}.weight"] * factor,
+        f"{name}.bias": tensors[f"{name}.bias"] * factor,
+    }
 
 
 def _reads_first(head: Head) -> bool:
