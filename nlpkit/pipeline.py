@@ -43,8 +43,8 @@ from nlpkit.types import Analysis, Answer, Entity, Label, Results, WordWeight
 T = TypeVar("T")
 Vectors = NDArray[np.float32]
 
-#: Tokens that the engine reads at once. In int8 on two cores 1,024
-#: was no faster, and every layer keeps memory for it.
+#: Tokens that the engine reads at once. In int8 on two cores 1,024 was no faster, and every layer
+#: keeps memory for it.
 TOKEN_BUDGET = 512
 #: Texts are taken from the input this many at a time, or fewer when they are long.
 CHUNK_TEXTS = 512

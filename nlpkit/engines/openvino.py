@@ -213,7 +213,8 @@ class OpenVinoEngine:
         return model
 
     def _key(self, piece: Piece) -> str:
-        facts = [WAY, self.content, settings(self.precision), tuple(piece), machine_key()]
+        made = [WAY, openvino.__version__, settings(self.precision), machine_key()]
+        facts = [*made, self.content, tuple(piece)]
         return hashlib.sha256(repr(facts).encode()).hexdigest()[:32]
 
     def _infer(self, piece: Piece, request: Any, inputs: list[Any]) -> Floats:
