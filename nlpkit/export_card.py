@@ -110,13 +110,19 @@ def _all_differences(origin: Origin) -> Iterable[str]:
 
 
 def _token_differences(origin: Origin) -> list[str]:
-    return [
+    lines = [
         "nlpkit finds the best *legal* sequence of tags (no `I-X` without a `B-X` or `I-X` before "
         'it), one tag a word, that of its first token; `aggregation_strategy="first"` takes each '
         "word's best tag alone.",
         f"nlpkit reads a text of any length in overlapping windows of {origin.window} tokens; the "
         f"pipeline cuts at {origin.max_length} unless it is given a `stride`.",
     ]
+    if origin.head.agreement:
+        lines.append(
+            "nlpkit reads capitalised words that a text repeats alike: of the log-probability of "
+            f"a word's type, {origin.head.agreement:g} comes from the mean over its places."
+        )
+    return lines
 
 
 def _sequence_differences(origin: Origin) -> list[str]:
@@ -142,13 +148,16 @@ def _span_differences(origin: Origin) -> list[str]:
         "nlpkit lets an answer begin and end at word borders only, and reads a long context in "
         "overlapping windows.",
     ]
-    if origin.head.calibration is not None:
-        slope, offset = origin.head.calibration
-        term = f"{slope:.6g} * log(p / (1 - p)) {offset:+.6g}"
-        lines.append(
-            "nlpkit's scores are calibrated: of an answer's probability p over all spans and \"no "
-            f'answer" it makes 1 / (1 + exp(-({term}))).'
-        )
+    for line, over in (
+        (origin.head.calibration, 'all spans and "no answer"'),
+        (origin.head.span_calibration, "spans alone (`no_answer=False`)"),
+    ):
+        if line is not None:
+            term = f"{line[0]:.6g} * log(p / (1 - p)) {line[1]:+.6g}"
+            lines.append(
+                f"nlpkit's scores are calibrated: of an answer's probability p over {over} it "
+                f"makes 1 / (1 + exp(-({term})))."
+            )
     return lines
 
 

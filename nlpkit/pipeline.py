@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nlpkit.attribution import word_weights
-from nlpkit.engines import Engine, PluggedHead
+from nlpkit.engines import Engine, PluggedHead, start
 from nlpkit.errors import (
     BundleError,
     InputError,
@@ -84,6 +84,10 @@ class Outcome:
     values: dict[str, Any]
     warnings: tuple[str, ...]
     n_windows: int
+
+
+#: What waits for the logits of a batch, by head.
+Begun = Callable[[], dict[str, Floats]]
 
 
 class Pipeline:
@@ -474,16 +478,25 @@ class Pipeline:
         offsets, n_owned = [0] * len(rows), [0] * len(rows)
         lengths = [window.last - window.first + beside[i] for i, window in rows]
         packed = all(engine.packed for engine, _ in passes)
-        for indices in batches(lengths, self.token_budget, packed=packed):
-            made = [make_row(*rows[i]) for i in indices]
-            batch = self._batch(made)
-            for engine, group in passes:
-                found = engine.run(batch, group)
+
+        def take(indices: Sequence[int], made: Sequence[Row], begun: Sequence[Begun]) -> None:
+            for wait in begun:
+                found = wait()
                 for at, (i, row) in enumerate(zip(indices, made, strict=True)):
                     offsets[i], n_owned[i] = row.offset, int(row.owned.sum())
                     for name, part in found.items():
                         per_token = heads[name].head.per_token
                         logits[i][name] = part[at, : len(row)] if per_token else part[at]
+
+        under_way: list[tuple[Sequence[int], Sequence[Row], Sequence[Begun]]] = []
+        for indices in batches(lengths, self.token_budget, packed=packed):
+            made = [make_row(*rows[i]) for i in indices]
+            batch = self._batch(made)
+            under_way.append((indices, made, [start(e, batch, group) for e, group in passes]))
+            if len(under_way) > 1:  # a GPU reads this one while the one before is taken
+                take(*under_way.pop(0))
+        for last in under_way:
+            take(*last)
         first = 0
         for text, one, cut in zip(texts, encoded, plan, strict=True):
             part_ = slice(first, first + len(cut))

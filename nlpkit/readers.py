@@ -17,6 +17,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from nlpkit.errors import DataError, InputError
 
 
@@ -90,7 +93,23 @@ class PlainText:
     text: str
 
 
-Example = TokenExample | TextExample | QAExample | PlainText
+@dataclass(frozen=True, slots=True)
+class TaughtExample:
+    """A text with what a teacher makes of its words: probabilities, (n_words, n_labels)."""
+
+    text: str
+    probabilities: NDArray[np.floating[Any]]
+
+
+@dataclass(frozen=True, slots=True)
+class PairExample:
+    """Two texts that belong together: a question and its passage, a title and what follows."""
+
+    text: str
+    other: str
+
+
+Example = TokenExample | TextExample | QAExample | PlainText | TaughtExample | PairExample
 
 
 @dataclass(frozen=True, slots=True)

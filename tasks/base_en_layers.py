@@ -14,29 +14,29 @@ from dataclasses import replace
 
 from nlpkit.training.recipe import Recipe, load_recipe_module
 
-base, ner, sentiment, topic, qa = (
-    load_recipe_module(name) for name in ("base_en", "ner", "sentiment", "topic", "qa")
-)
+base = load_recipe_module("base_en")
 
 
 def recipe() -> Recipe:
-    """What base-en-4 learned, going on from base-en-3."""
+    """What base-en-5 learned, going on from base-en-4."""
     together: Recipe = base.recipe()
+    ner_, sentiment_, topic_, qa_, embedding = together.tasks
     return replace(
         together,
-        version=4,
+        version=5,
         tasks=(
-            ner.task(6, own_layers=3),
-            replace(sentiment.task(1.0), own_layers=2, branch="classes"),
-            replace(topic.task(0.5), own_layers=2, branch="classes"),
-            qa.task(1.25, own_layers=3),
-            base.embedding_task(0),
+            replace(ner_, epochs=0),
+            replace(sentiment_, epochs=0),
+            replace(topic_, epochs=0),
+            replace(qa_, epochs=0.85),
+            replace(embedding, epochs=0),
         ),
-        freeze_backbone=True,
+        published_layers=0,
+        freeze_layers=6,
         keep_embedding=0.0,
         keep_every=1,
-        keep_start=0.0,
-        evaluate_tokens=5_000_000,
+        learning_rate=1.5e-4,
+        evaluate_tokens=3_000_000,
         lower=0.06,
         upper=0.05,
     )

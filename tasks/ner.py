@@ -13,16 +13,28 @@ Score    strict entity F1 on the test split, one sentence a call: about 0.88 alo
 
 from __future__ import annotations
 
+import os
 import random
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import cache, partial
 from itertools import groupby
+from typing import Any
 
-from nlpkit.readers import Sentence, Source, TokenExample, join_sentences, read_conll
+from nlpkit.errors import InputError
+from nlpkit.loading import load
+from nlpkit.readers import (
+    Sentence,
+    Source,
+    TaughtExample,
+    TokenExample,
+    join_sentences,
+    read_conll,
+)
 from nlpkit.training.augment import random_case, recased
 from nlpkit.training.recipe import Dev, Recipe, Task
 from nlpkit.training.scores import entity_f1
+from nlpkit.training.teach import taught_words
 
 LABELS = ["O", *(f"{b}-{t}" for t in ("PER", "ORG", "LOC", "MISC") for b in "BI")]
 
@@ -53,6 +65,10 @@ WINDOW_WORDS = (60, 170)
 #: The share of windows whose sentences are in cases of their own, and the chance of each case.
 MIXED = 0.1
 EACH_CASE = 0.25
+#: How far the places of a name are read alike; chosen on testa's documents.
+AGREEMENT = 0.5
+#: The environment variable that names teachers.
+TEACHERS = "NLPKIT_TEACHERS"
 
 
 def examples(rng: random.Random) -> Sequence[TokenExample]:
@@ -70,6 +86,32 @@ def examples(rng: random.Random) -> Sequence[TokenExample]:
             words += len(sentence.tokens)
         made.append(_joined(group, rng))
     return made
+
+
+def taught(texts: Callable[[], Sequence[str]], share: float) -> Callable[..., Sequence[Any]]:
+    """The examples, and this share of unlabelled texts as teachers read them.
+
+    The teachers are bundles, their folders in the environment variable NLPKIT_TEACHERS.
+    """
+
+    def made(rng: random.Random) -> Sequence[TokenExample | TaughtExample]:
+        known = examples(rng)
+        read = read_by_teachers(tuple(texts()))
+        return [*known, *rng.sample(read, int(share * len(read)))]
+
+    return made
+
+
+@cache
+def read_by_teachers(texts: tuple[str, ...]) -> list[TaughtExample]:
+    folders = [folder for folder in os.environ.get(TEACHERS, "").split(os.pathsep) if folder]
+    if not folders:
+        raise InputError(
+            f"{TEACHERS} is unset; expected the folders of the bundles whose task ner teaches, "
+            f"separated by {os.pathsep!r}"
+        )
+    kits = [load(folder, device="cpu") for folder in folders]
+    return taught_words(kits, "ner", texts, agreement=AGREEMENT)
 
 
 def _joined(group: Sequence[Sentence], rng: random.Random) -> TokenExample:
@@ -105,7 +147,7 @@ def task(epochs: float = 4, own_layers: int = 0) -> Task:
     return Task(
         name="ner",
         kind="token-classification",
-        config={"labels": LABELS},
+        config={"labels": LABELS, "agreement": AGREEMENT},
         examples=examples,
         sources=(TRAIN, DEV),
         epochs=epochs,

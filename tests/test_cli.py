@@ -631,7 +631,12 @@ def recipe():
 
 @pytest.mark.parametrize(
     ("options", "seed", "begin_from"),
-    [([], 5, None), (["--seed", "0"], 0, None), (["--from", "base-en"], 5, "base-en")],
+    [
+        ([], 5, ()),
+        (["--seed", "0"], 0, ()),
+        (["--from", "base-en"], 5, ["base-en"]),
+        (["--from", "one", "--from", "two"], 5, ["one", "two"]),
+    ],
 )
 def test_a_recipe_is_trained(
     cli: Cli,
@@ -639,7 +644,7 @@ def test_a_recipe_is_trained(
     monkeypatch: pytest.MonkeyPatch,
     options: list[str],
     seed: int,
-    begin_from: str | None,
+    begin_from: Sequence[str],
 ) -> None:
     from nlpkit.training import run
     from nlpkit.training.trainer import Progress

@@ -5,6 +5,8 @@ from __future__ import annotations
 import string
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from importlib.util import find_spec
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -15,6 +17,8 @@ import transformers
 from numpy.typing import NDArray
 from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
 from tokenizers.processors import TemplateProcessing
+from torch import Tensor
+from torch._subclasses.fake_tensor import FakeTensorMode
 from transformers import BertConfig, BertModel, PreTrainedModel
 
 import nlpkit
@@ -23,6 +27,7 @@ from nlpkit.engines import Choice, Engine, PluggedHead, choose, cpu_limit
 from nlpkit.engines import torch as torch_engine
 from nlpkit.engines.onnx import OnnxEngine
 from nlpkit.engines.torch import TorchEngine
+from nlpkit.engines.unpadded import gpu_attention, within_rows
 from nlpkit.errors import BundleError, InputError
 from nlpkit.heads import Reading
 from nlpkit.heads.base import Array, Floats, Parameters
@@ -128,6 +133,75 @@ def test_both_engines_equal_transformers(bundle: Bundle) -> None:
                 np.testing.assert_allclose(
                     found[read], expected[name][read], atol=1e-5, err_msg=f"{engine.name} {name}"
                 )
+
+
+def rows_apart(
+    queries: Tensor, keys: Tensor, values: Tensor, begins: Tensor, longest: int
+) -> Tensor:
+    """Attention within rows as it is defined; what the GPU's kernel stands for."""
+    made = []
+    for first, last in pairwise(begins.tolist()):
+        assert last - first <= longest
+        row = [part[first:last].transpose(0, 1) for part in (queries, keys, values)]
+        chances = (row[0] @ row[1].transpose(1, 2) / queries.shape[-1] ** 0.5).softmax(dim=-1)
+        made.append((chances @ row[2]).transpose(0, 1))
+    return torch.cat(made)
+
+
+def test_rows_without_padding_equal_padded_ones(bundle: Bundle) -> None:
+    config = bundle.manifest.config
+    backbone = bert_model(trunk_of(dequantise(bundle.weights)), config)
+    plain = TorchEngine.from_weights(dequantise(bundle.weights), config, "cpu", "fp32")
+    engine = TorchEngine(plain.backbone, "cpu", "fp32", plain.branches, rows_apart)
+    assert engine.packed
+    assert not plain.packed
+    batch = batch_of(bundle.encoder)
+    assert (batch.mask == 0).any()
+    probes = {name: replace(HIDDEN["hidden"], branch=name) for name in ("", "ner", "qa")}
+    padded, unpadded = plain.run(batch, probes), engine.run(batch, probes)
+    read = batch.mask == 1
+    np.testing.assert_allclose(
+        unpadded[""][read], reference_hidden(backbone, batch)[read], atol=1e-5
+    )
+    for name in probes:
+        np.testing.assert_allclose(unpadded[name][read], padded[name][read], atol=1e-5)
+        assert not unpadded[name][~read].any()
+    for name, logits in plain.run(batch, bundle.heads).items():
+        parts = read if bundle.heads[name].head.per_token else slice(None)
+        found = engine.run(batch, bundle.heads)[name]
+        np.testing.assert_allclose(found[parts], logits[parts], atol=2e-5, err_msg=name)
+
+
+@pytest.mark.skipif(find_spec("torch.nn.attention.varlen") is None, reason="torch before 2.10")
+def test_the_gpus_kernel_is_asked_as_it_wants() -> None:
+    """Shapes and types alone: what it computes needs a GPU."""
+    with FakeTensorMode():
+        part = torch.empty(9, 12, 32, dtype=torch.bfloat16)
+        begins = torch.zeros(4, dtype=torch.int32)
+        mixed = within_rows(part, part, part, begins, 5)
+    assert mixed.shape == (9, 12, 32)
+    assert mixed.dtype == torch.bfloat16
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU that torch can use")
+@pytest.mark.parametrize("precision", ["bf16", "fp16"])
+def test_a_gpu_without_padding_is_near_fp32(bundle: Bundle, precision: str) -> None:
+    config, plain = bundle.manifest.config, dequantise(bundle.weights)
+    engine = TorchEngine.from_weights(plain, config, "cuda", precision)
+    assert engine.packed
+    batch = batch_of(bundle.encoder)
+    exact = TorchEngine.from_weights(plain, config, "cpu", "fp32").run(batch, HIDDEN)["hidden"]
+    found, read = engine.run(batch, HIDDEN)["hidden"], batch.mask == 1
+    cosines = (found * exact).sum(-1) / np.linalg.norm(found, axis=-1).clip(1e-9)
+    assert (cosines / np.linalg.norm(exact, axis=-1))[read].min() > 0.99
+
+
+@pytest.mark.parametrize(
+    ("device", "precision"), [("cpu", "bf16"), ("cuda", "fp32"), ("mps", "fp16")]
+)
+def test_elsewhere_rows_are_padded(bundle: Bundle, device: str, precision: str) -> None:
+    backbone = bert_model(trunk_of(dequantise(bundle.weights)), bundle.manifest.config)
+    assert gpu_attention(backbone, device, precision) is None
 
 
 def test_both_engines_agree_on_every_head(bundle: Bundle) -> None:

@@ -25,10 +25,12 @@ from nlpkit.heads import (
     make_head,
 )
 from nlpkit.heads.base import Array, Floats, Parameters, linear
+from nlpkit.heads.pooling import SCALE
 from nlpkit.heads.span import _best_spans
+from nlpkit.heads.token import LEAST, agreed, repeated
 from nlpkit.pipeline import Pipeline
 from nlpkit.testing import HEAD_CHECKS, check_head
-from nlpkit.text import Batch, TextEncoder, Window, pad, windows
+from nlpkit.text import Batch, TextEncoder, Window, pad, windows, words_of
 from nlpkit.types import Answer, Entity
 
 LABELS = ("O", "B-PER", "I-PER", "B-LOC", "I-LOC")
@@ -53,6 +55,7 @@ def reading_of(
     [
         TokenHead(LABELS),
         TokenHead(LABELS, word_shape=True, temperature=2.0),
+        TokenHead(LABELS, agreement=0.5),
         SequenceHead(["no", "yes"]),
         SequenceHead(["a", "b", "c"], pooling="cls", dense=8, temperature=0.5),
         SequenceHead(["a", "b"], pooling="max", dense=8, activation="relu"),
@@ -61,6 +64,7 @@ def reading_of(
         SpanHead(),
         SpanHead(threshold=-3.0, temperature=1.7),
         SpanHead(calibration=(0.5, -1.0)),
+        SpanHead(span_calibration=(0.5, -1.0)),
         PoolingHead(),
         PoolingHead("cls", projection=True),
         PoolingHead("max", normalize=False),
@@ -238,6 +242,70 @@ def test_an_entitys_score_is_its_words_mean_probability_of_the_label(encoder: Te
     assert entity.score == pytest.approx((first + second) / 2)
     (warmer,) = TokenHead(LABELS, temperature=2.0).decode(logits, reading_of(encoder, text))
     assert warmer.score < entity.score
+
+
+def test_a_repeated_name_is_read_alike(encoder: TextEncoder) -> None:
+    """What is sure of one place tells the other."""
+    text = "Ada the old Ada"
+    logits = token_logits(encoder, text, "B-PER . . B-LOC", sure=1.0)
+    logits[0][1] *= 6  # the first is a person, clearly
+
+    def types(head: TokenHead, text: str) -> list[str]:
+        return [entity.label for entity in head.decode(logits, reading_of(encoder, text))]
+
+    assert types(TokenHead(LABELS), text) == ["PER", "LOC"]
+    assert types(TokenHead(LABELS, agreement=0.7), text) == ["PER", "PER"]
+    # In lower case a repeated word says nothing of a name.
+    assert types(TokenHead(LABELS, agreement=0.7), text.lower()) == ["PER", "LOC"]
+
+
+@given(
+    logits=hnp.arrays(np.float32, (6, 5), elements=st.floats(-8, 8, width=32)),
+    share=st.floats(0, 1),
+)
+def test_agreement_by_definition(logits: Floats, share: float) -> None:
+    head = TokenHead(LABELS)
+    groups = [[0, 3, 4], [1, 5]]
+    moved = agreed(logits, groups, head.kinds, share)
+    np.testing.assert_array_equal(moved[2], logits[2])
+    kinds = ((0,), (1, 2), (3, 4))
+    for group in groups:
+        chances = np.exp(logits[group].astype(float))
+        chances /= chances.sum(axis=1, keepdims=True)
+        of_kind = np.stack([chances[:, kind].sum(axis=1) for kind in kinds], axis=1)
+        for place, known in zip(group, of_kind, strict=True):
+            for number, kind in enumerate(kinds):
+                change = np.log(of_kind[:, number].mean() + LEAST) - np.log(known[number] + LEAST)
+                for label in kind:
+                    expected = logits[place, label] + share * change
+                    assert moved[place, label] == pytest.approx(expected, abs=1e-3)
+
+
+def test_words_that_repeat(encoder: TextEncoder) -> None:
+    texts = ["Ada saw A the Ada", "the Paris", "Ada Paris the"]
+    words = [words_of(encoded) for encoded in encoder.encode(texts)]
+    assert repeated([(texts[0], words[0])]) == [[0, 4]]
+    assert repeated([*zip(texts, words, strict=True)]) == [[0, 4, 7], [6, 8]]
+
+
+def test_an_agreement_that_is_no_share_is_refused() -> None:
+    with pytest.raises(InputError, match=r"agreement is 1\.5; expected a share"):
+        TokenHead(LABELS, agreement=1.5)
+
+
+def test_probabilities_of_tags_are_learned_like_tags() -> None:
+    """Of one certain tag each, with positions left out, they give the loss of the tags."""
+    head = TokenHead(LABELS)
+    logits = torch.randn(2, 4, 5, generator=torch.Generator().manual_seed(0))
+    tags = torch.tensor([[0, 3, -100, 4], [-100, 1, 2, -100]])
+    certain = torch.zeros(2, 4, 5)
+    for row, place in (tags >= 0).nonzero().tolist():
+        certain[row, place, tags[row, place]] = 1
+    torch.testing.assert_close(head.loss(logits, certain), head.loss(logits, tags))
+    smooth = {"label_smoothing": 0.1}
+    torch.testing.assert_close(
+        head.loss(logits, certain, **smooth), head.loss(logits, tags, **smooth)
+    )
 
 
 def test_each_token_is_tagged_by_the_window_that_owns_it(encoder: TextEncoder) -> None:
@@ -426,10 +494,20 @@ def test_a_calibrated_score_is_a_line_through_its_log_odds(encoder: TextEncoder)
     assert 0 < nothing.score < 1
 
 
-@pytest.mark.parametrize("calibration", [(0.0, 1.0), (-1.0, 0.0), (1.0,)])
-def test_a_calibration_that_would_turn_the_order_is_refused(calibration: tuple[float, ...]) -> None:
-    with pytest.raises(InputError, match="a slope above 0"):
-        SpanHead(calibration=calibration)
+def test_spans_alone_have_a_line_of_their_own(encoder: TextEncoder) -> None:
+    both = SpanHead(calibration=(0.5, -1.0), span_calibration=(2.0, 0.3))
+    for options, line in (({}, (0.5, -1.0)), ({"no_answer": False}, (2.0, 0.3))):
+        (alone,) = answers_to(encoder, SpanHead(calibration=line), **options)
+        assert answers_to(encoder, both, **options) == [alone]
+
+
+@pytest.mark.parametrize("name", ["calibration", "span_calibration"])
+@pytest.mark.parametrize("line", [(0.0, 1.0), (-1.0, 0.0), (1.0,)])
+def test_a_calibration_that_would_turn_the_order_is_refused(
+    name: str, line: tuple[float, ...]
+) -> None:
+    with pytest.raises(InputError, match=f"{name} is .* a slope above 0"):
+        make_head("question-answering", {name: line})
 
 
 def test_over_windows_the_best_span_and_the_least_null_count(encoder: TextEncoder) -> None:
@@ -500,6 +578,20 @@ def test_other_poolings_of_a_long_text(kit: Pipeline, pooling: str) -> None:
     (encoded,) = kit.encoder.encode([LONG])
     reading = Reading(LONG, encoded, [], [], n_owned, 32)
     np.testing.assert_allclose(head.decode(parts, reading), expected, atol=1e-5)
+
+
+def test_pairs_find_each_other() -> None:
+    """The loss by its definition; two texts with the same partner both count as right."""
+    rng = torch.Generator().manual_seed(0)
+    texts, others = torch.randn(2, 3, 8, generator=rng)
+    others[2] = others[0]
+    ids = torch.tensor([[5, 6], [5, 7], [5, 6]])
+    right = torch.tensor([[0.5, 0, 0.5], [0, 1, 0], [0.5, 0, 0.5]])
+    cosines = torch.nn.functional.cosine_similarity(texts[:, None], others[None], dim=-1)
+    expected = torch.zeros(())
+    for scores in (cosines, cosines.T):
+        expected -= (right * (SCALE * scores).log_softmax(dim=1)).sum() / 3 / 2
+    torch.testing.assert_close(PoolingHead().contrast(texts, others, ids), expected)
 
 
 def test_an_unknown_pooling_is_refused() -> None:

@@ -18,6 +18,7 @@ MODULES = sorted((ROOT / "nlpkit").rglob("*.py"))
 NEED_AN_EXTRA = (
     "nlpkit/engines/graph.py",
     "nlpkit/engines/torch.py",
+    "nlpkit/engines/unpadded.py",
     "nlpkit/huggingface.py",
     "nlpkit/training/",
 )

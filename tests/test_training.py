@@ -24,7 +24,15 @@ from nlpkit.engines.torch import TorchEngine, run_backbone, to_torch
 from nlpkit.errors import DataError, InputError, OutputExistsError, TrainingError, UnknownNameError
 from nlpkit.heads import make_head
 from nlpkit.pipeline import Pipeline
-from nlpkit.readers import Example, PlainText, QAExample, TextExample, TokenExample
+from nlpkit.readers import (
+    Example,
+    PairExample,
+    PlainText,
+    QAExample,
+    TaughtExample,
+    TextExample,
+    TokenExample,
+)
 from nlpkit.text import pad, windows
 from nlpkit.training.model import MultiTaskModel
 from nlpkit.training.recipe import Dev, Recipe, Task, load_recipe
@@ -329,11 +337,11 @@ def test_a_share_of_the_start_is_kept(recipe: Recipe, tmp_path: Path) -> None:
 
 
 def test_a_frozen_backbone_stays(recipe: Recipe, tmp_path: Path) -> None:
-    """All of it, with the head whose task is not read; a longer branch ends as the shorter did."""
+    """All of it, with the head whose task is not read."""
     first = train_recipe(recipe, tmp_path / "first", storage="float32")
     ner, mood, *others = recipe.tasks
     tasks = (ner, replace(mood, own_layers=1), *(replace(task, epochs=0) for task in others))
-    frozen = replace(recipe, tasks=tasks, freeze_backbone=True, keep_embedding=0.0)
+    frozen = replace(recipe, tasks=tasks, freeze_layers=2, keep_embedding=0.0)
     second = train_recipe(frozen, tmp_path / "second", begin_from=first, storage="float32")
     before, after = values(first), values(second)
     assert branches_of(after) == {"ner": 1, "mood": 1, "qa": 1}
@@ -342,6 +350,50 @@ def test_a_frozen_backbone_stays(recipe: Recipe, tmp_path: Path) -> None:
     assert all(name.startswith(("ner/", "mood/", "branches.ner.")) for name in changed)
     tasks = read_bundle(second).manifest.training["tasks"]
     assert [tasks[name]["epochs"] for name in ("ner", "mood", "qa")] == [1, 1, 0]
+
+
+def test_first_layers_that_are_frozen_stay(recipe: Recipe, tmp_path: Path) -> None:
+    first = train_recipe(recipe, tmp_path / "first", storage="float32")
+    partly = replace(recipe, freeze_layers=1)
+    before = values(first)
+    after = values(train_recipe(partly, tmp_path / "second", begin_from=first, storage="float32"))
+    changed = {name for name in before if (after[name] != before[name]).any()}
+    assert "encoder.layer.1.output.dense.weight" in changed
+    assert not [name for name in changed if name.startswith(("embeddings.", "encoder.layer.0."))]
+
+
+def test_texts_are_learned_from_pairs_and_from_a_teacher(recipe: Recipe, tmp_path: Path) -> None:
+    """Beside examples of the other kind, in the same batches; both losses fall."""
+
+    def ner_examples(rng: random.Random) -> Sequence[Example]:
+        sure = np.array([[0.0, 1.0, 0.0], [1.0, 0.0, 0.0]], dtype=np.float16)
+        taught = [TaughtExample(f"{name} saw", sure) for name in ("Ada", "Bob", "Eve")]
+        return [*taught, TokenExample("the Ada saw", ((4, 7, "PER"),))]
+
+    def pairs(rng: random.Random) -> Sequence[Example]:
+        texts = ("the city", "old man", "phone great", "river bad")
+        return [PlainText("text of many"), *(PairExample(text, f"{text} it is") for text in texts)]
+
+    ner, _, _, embedding = recipe.tasks
+    tasks = (
+        replace(ner, examples=ner_examples, epochs=30),
+        replace(embedding, examples=pairs, epochs=30),
+    )
+    fast = replace(
+        recipe, tasks=tasks, keep_embedding=0.1, learning_rate=2e-3, head_learning_rate=1e-2
+    )
+    train_recipe(fast, tmp_path / "new")
+    lines = table(tmp_path / "new.training" / "losses.jsonl")
+    assert {"ner", "embedding/pairs", "embedding/embedding"} <= set(lines[0])
+    for name in ("ner", "embedding/pairs"):
+        assert lines[-1][name] < 0.8 * lines[0][name]
+
+
+def test_a_teachers_words_must_be_the_texts(recipe: Recipe, tmp_path: Path) -> None:
+    wrong = TaughtExample("Ada saw it", np.ones((2, 3)))
+    task = replace(recipe.tasks[0], examples=lambda rng: [wrong])
+    with pytest.raises(DataError, match=r"\(2, 3\).*\(3, 3\), words and labels"):
+        train_recipe(replace(recipe, tasks=(task,)), tmp_path / "new")
 
 
 def test_a_task_may_spare_the_backbone(recipe: Recipe, tmp_path: Path) -> None:
@@ -395,6 +447,60 @@ def test_what_does_not_fit_begins_anew(recipe: Recipe, tmp_path: Path) -> None:
     assert sorted(read_bundle(second).heads) == ["mood", "ner"]
     np.testing.assert_array_equal(after["ner/weight"], before["ner/weight"])
     assert (after["mood/weight"] != before["mood/weight"]).all()
+
+
+def test_a_second_bundle_gives_what_the_first_lacks(recipe: Recipe, tmp_path: Path) -> None:
+    """Heads with layers of their own; not one that reads the other's backbone."""
+    ner, mood, qa, _ = recipe.tasks
+    own = replace(qa, own_layers=1)
+    tasks = {"first": (ner,), "second": (ner, mood, own), "third": (ner, mood, own)}
+    found: dict[str, dict[str, np.ndarray]] = {}
+    for seed, (name, its) in enumerate(tasks.items()):
+        one = replace(recipe, tasks=its, keep_embedding=0.0, seed=seed)
+        begin_from = (tmp_path / "first", tmp_path / "second") if name == "third" else ()
+        if begin_from:
+            one = replace(one, learning_rate=0.0, head_learning_rate=0.0, weight_decay=0.0)
+        folder = tmp_path / name
+        train_recipe(one, folder, begin_from=begin_from, storage="float32")
+        found[name] = values(folder)
+    first, second, third = found.values()
+    for name, value in third.items():
+        whose = second if name.startswith(("qa/", "branches.qa.")) else first
+        if not name.startswith("mood/"):
+            np.testing.assert_array_equal(value, whose[name], err_msg=name)
+    assert (first["ner/weight"] != second["ner/weight"]).any()
+    assert (third["mood/weight"] != second["mood/weight"]).any()
+    origin = read_bundle(tmp_path / "third").manifest.training["from"]
+    assert [read_bundle(tmp_path / name).sha256 in origin for name in tasks] == [True, True, False]
+
+
+def test_last_layers_may_begin_as_published(recipe: Recipe, tmp_path: Path) -> None:
+    """Those of the backbone; a branch goes on from where the bundle's end was."""
+    ner, mood, *_ = recipe.tasks
+    one = replace(recipe, tasks=(replace(ner, own_layers=0), mood), keep_embedding=0.0)
+    first = train_recipe(one, tmp_path / "first", storage="float32")
+    anew = replace(
+        one,
+        tasks=(ner, mood),
+        published_layers=1,
+        learning_rate=0.0,
+        head_learning_rate=0.0,
+        weight_decay=0.0,
+    )
+    after = values(train_recipe(anew, tmp_path / "second", begin_from=first, storage="float32"))
+    before = values(first)
+    published: Any = start_of(recipe).backbone
+    last = dict(published.encoder.layer[1].named_parameters())
+    changed = 0
+    for name, value in last.items():
+        trunk, branch = f"encoder.layer.1.{name}", f"branches.ner.encoder.layer.1.{name}"
+        np.testing.assert_array_equal(after[trunk], value.detach().numpy())
+        np.testing.assert_array_equal(after[branch], before[trunk])
+        changed += (after[trunk] != after[branch]).any()
+    assert changed
+    np.testing.assert_array_equal(
+        after["encoder.layer.0.output.dense.weight"], before["encoder.layer.0.output.dense.weight"]
+    )
 
 
 def test_a_bundle_that_reads_otherwise_is_no_start(recipe: Recipe, tmp_path: Path) -> None:

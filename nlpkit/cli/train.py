@@ -65,10 +65,11 @@ def train(
     ] = None,
     model: Model = "base-en",
     begin_from: Annotated[
-        str | None,
+        list[str] | None,
         typer.Option(
             "--from",
-            help="Let a recipe go on from this bundle's weights, not from the published backbone.",
+            help="Let a recipe go on from this bundle's weights, not from the published backbone. "
+            "Given again: what tasks have for themselves that are not in the bundles before.",
         ),
     ] = None,
     seed: Annotated[
@@ -97,7 +98,7 @@ def train(
             recipe, output, begin_from, seed, device, checkpoint_minutes, overwrite
         )
     else:
-        if begin_from is not None:
+        if begin_from:
             raise InputError("--from goes with a recipe; --task begins from --model")
         _require("train", "torch", "transformers", *(["peft"] if tune == "lora" else []))
         from nlpkit.engines import choose
@@ -134,7 +135,7 @@ def train(
 def _recipe(
     name: str,
     output: Path | None,
-    begin_from: str | None,
+    begin_from: list[str] | None,
     seed: int | None,
     device: str,
     checkpoint_minutes: float,
@@ -153,7 +154,7 @@ def _recipe(
         path = train_recipe(
             recipe,
             output or Path(f"{recipe.name}-{recipe.version}"),
-            begin_from=begin_from,
+            begin_from=begin_from or (),
             device=choose(device).device,
             checkpoint_minutes=checkpoint_minutes,
             overwrite=overwrite,

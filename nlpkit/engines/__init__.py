@@ -12,7 +12,7 @@ agree within 1e-5 in fp32.
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
@@ -56,6 +56,26 @@ class Engine(Protocol):
 
     def run(self, batch: Batch, heads: Mapping[str, PluggedHead]) -> dict[str, Floats]:
         """Logits by head, float32; see Head.forward for their shapes."""
+
+
+@runtime_checkable
+class Starting(Protocol):
+    """An engine that works on a batch while the caller goes on."""
+
+    def start(
+        self, batch: Batch, heads: Mapping[str, PluggedHead]
+    ) -> Callable[[], dict[str, Floats]]:
+        """Begin with a batch; what is given back waits for the logits."""
+
+
+def start(
+    engine: Engine, batch: Batch, heads: Mapping[str, PluggedHead]
+) -> Callable[[], dict[str, Floats]]:
+    """Have an engine begin with a batch, and end with it where it cannot be waited for."""
+    if isinstance(engine, Starting):
+        return engine.start(batch, heads)
+    found = engine.run(batch, heads)
+    return lambda: found
 
 
 def read_heads(

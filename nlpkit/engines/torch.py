@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import Any
 from weakref import WeakKeyDictionary
 
@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from transformers import AutoConfig, AutoModel, PreTrainedModel
 
 from nlpkit.engines import PluggedHead
+from nlpkit.engines.unpadded import Attention, Unpadded, gpu_attention
 from nlpkit.errors import InputError
 from nlpkit.heads.base import Floats
 from nlpkit.text import Batch
@@ -24,11 +25,11 @@ _DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 class TorchEngine:
     """Runs a transformers encoder; heads run on the same device in float32.
 
-    ``branches`` are last layers of heads' own, by name (see :func:`run_branches`).
+    ``branches`` are last layers of heads' own, by name (see :func:`run_branches`). Where the GPU
+    has a kernel for it, rows are read without padding (nlpkit.engines.unpadded).
     """
 
     name = "torch"
-    packed = False
 
     def __init__(
         self,
@@ -36,8 +37,12 @@ class TorchEngine:
         device: str,
         precision: str,
         branches: Mapping[str, nn.ModuleList] | None = None,
+        attention: Attention | None = None,
     ) -> None:
         check_device(device)
+        #: How rows without padding attend; without it they are padded.
+        self.attention = attention or gpu_attention(backbone, device, precision)
+        self.packed = self.attention is not None
         self.device = device
         self.precision = precision
         self.width = int(backbone.config.hidden_size)
@@ -75,26 +80,41 @@ class TorchEngine:
         Raises:
             InputError: it has none for a single row.
         """
+        return self.start(batch, heads)()
+
+    def start(
+        self, batch: Batch, heads: Mapping[str, PluggedHead]
+    ) -> Callable[[], dict[str, Floats]]:
+        """Set a GPU to work and return at once; what is given back waits for the logits."""
         n_rows, length = batch.ids.shape
         try:
-            return self._run(batch, heads)
+            return self._start(batch, heads)
         except torch.OutOfMemoryError as error:
             if n_rows == 1:
                 raise _no_room(self.device, f"a row of {length} tokens") from error
         halves = [self.run(part, heads) for part in _halves(batch)]
-        return {name: np.concatenate([half[name] for half in halves]) for name in heads}
+        found = {name: np.concatenate([half[name] for half in halves]) for name in heads}
+        return lambda: found
 
-    def _run(self, batch: Batch, heads: Mapping[str, PluggedHead]) -> dict[str, Floats]:
+    def _start(
+        self, batch: Batch, heads: Mapping[str, PluggedHead]
+    ) -> Callable[[], dict[str, Floats]]:
         with torch.inference_mode():
             moved = to_torch(batch, self.device)
             wanted = {plugged.branch for plugged in heads.values()}
-            hidden = run_branches(self.backbone, moved, self.branches, wanted)
+            if self.attention is None:
+                hidden = run_branches(self.backbone, moved, self.branches, wanted)
+            else:
+                tokens = Unpadded.of(batch, lambda array: _moved(array, self.device))
+                hidden = unpadded_branches(
+                    self.backbone, tokens, self.branches, wanted, self.attention
+                )
             hidden = {branch: states.float() for branch, states in hidden.items()}
             logits = {
                 name: plugged.head.forward(hidden[plugged.branch], moved, self._on_device(plugged))
                 for name, plugged in heads.items()
             }
-            return {name: value.cpu().numpy() for name, value in logits.items()}
+            return _fetched(logits)
 
     def _on_device(self, plugged: PluggedHead) -> dict[str, Tensor]:
         known = self._parameters.get(plugged)
@@ -105,6 +125,22 @@ class TorchEngine:
             }
             self._parameters[plugged] = known
         return known
+
+
+def _fetched(logits: Mapping[str, Tensor]) -> Callable[[], dict[str, Floats]]:
+    """Set the copies to the CPU going; what is given back waits for them."""
+    found = {name: value.to("cpu", non_blocking=True) for name, value in logits.items()}
+    ready = None
+    if any(value.is_cuda for value in logits.values()):
+        ready = torch.cuda.Event()
+        ready.record(torch.cuda.current_stream(next(iter(logits.values())).device))
+
+    def wait() -> dict[str, Floats]:
+        if ready is not None:
+            ready.synchronize()
+        return {name: value.numpy() for name, value in found.items()}
+
+    return wait
 
 
 def _halves(batch: Batch) -> list[Batch]:
@@ -163,23 +199,64 @@ def run_branches(
         hidden = model.embeddings(input_ids=batch.ids, token_type_ids=batch.types)
     unseen = (batch.mask[:, None, None, :] == 0).to(hidden.dtype)
     mask = unseen * torch.finfo(hidden.dtype).min
-    layers = model.encoder.layer
+
+    def through(layer: nn.Module, hidden: Tensor) -> Tensor:
+        result = layer(hidden, mask)
+        after: Tensor = result[0] if isinstance(result, tuple) else result  # until transformers 4
+        return after
+
+    return walk_branches(model.encoder.layer, hidden, through, branches, wanted, graded=graded)
+
+
+def unpadded_branches(
+    backbone: PreTrainedModel,
+    batch: Unpadded,
+    branches: Mapping[str, nn.ModuleList],
+    wanted: Collection[str],
+    attend: Attention,
+) -> dict[str, Tensor]:
+    """What :func:`run_branches` gives, of a batch without padding; zeros where there is none."""
+
+    def through(layer: nn.Module, hidden: Tensor) -> Tensor:
+        return batch.through(layer, hidden, attend)
+
+    model: Any = backbone
+    hidden = batch.embedded(backbone)
+    ends = walk_branches(model.encoder.layer, hidden, through, branches, wanted)
+    return {name: batch.padded_again(states) for name, states in ends.items()}
+
+
+def walk_branches(
+    layers: nn.ModuleList,
+    hidden: Tensor,
+    through: Callable[[nn.Module, Tensor], Tensor],
+    branches: Mapping[str, nn.ModuleList],
+    wanted: Collection[str],
+    *,
+    graded: bool = False,
+) -> dict[str, Tensor]:
+    """The ends of the wanted branches (``""``: of the layers), each layer gone through once."""
     ends: dict[str, Tensor] = {}
     for place, layer in enumerate([*layers, None]):
         for name in wanted:
             if name and len(layers) - len(branches[name]) == place:
                 ends[name] = hidden
                 for own in branches[name]:
-                    ends[name] = _layer(own, ends[name], mask)
+                    ends[name] = through(own, ends[name])
         if layer is None or len(ends) == len(wanted):
             break
         with torch.set_grad_enabled(graded):
-            hidden = _layer(layer, hidden, mask)
+            hidden = through(layer, hidden)
     return ends | {"": hidden} if "" in wanted else ends
 
 
 def last_layers(backbone: PreTrainedModel, n_layers: int) -> nn.ModuleList:
-    """A copy of a BERT's last layers: where a branch starts.
+    """A copy of a BERT's last layers: where a branch starts; raises as :func:`last_of` does."""
+    return nn.ModuleList(copy.deepcopy(layer) for layer in last_of(backbone, n_layers))
+
+
+def last_of(backbone: PreTrainedModel, n_layers: int) -> list[nn.Module]:
+    """A BERT's last layers.
 
     Raises:
         InputError: it is not a BERT, or has no more layers than these.
@@ -190,19 +267,17 @@ def last_layers(backbone: PreTrainedModel, n_layers: int) -> nn.ModuleList:
             f"{n_layers} own layers were asked for on a {model.config.model_type} of "
             f"{model.config.num_hidden_layers} layers; expected a bert of more layers than these"
         )
-    return nn.ModuleList(copy.deepcopy(layer) for layer in model.encoder.layer[-n_layers:])
-
-
-def _layer(layer: nn.Module, hidden: Tensor, mask: Tensor) -> Tensor:
-    result = layer(hidden, mask)
-    after: Tensor = result[0] if isinstance(result, tuple) else result  # until transformers 4
-    return after
+    return [*model.encoder.layer[-n_layers:]]
 
 
 def to_torch(batch: Batch, device: torch.device | str = "cpu") -> Batch:
-    def move(array: Any) -> Tensor:
-        return torch.from_numpy(array).to(device, non_blocking=True)
+    values = (batch.ids, batch.mask, batch.types, batch.shapes, batch.owned)
+    return Batch(*(_moved(value, device) for value in values))
 
-    return Batch(
-        move(batch.ids), move(batch.mask), move(batch.types), move(batch.shapes), move(batch.owned)
-    )
+
+def _moved(array: Any, device: torch.device | str) -> Tensor:
+    """On a GPU by way of pinned memory, so that the copy does not hold up what comes after."""
+    there = torch.from_numpy(array)
+    if torch.device(device).type == "cuda":
+        there = there.pin_memory()
+    return there.to(device, non_blocking=True)

@@ -11,6 +11,9 @@ from nlpkit.errors import InputError
 from nlpkit.heads.base import Array, Floats, Parameters, Reading, pool, project
 from nlpkit.text import Batch
 
+#: What cosines are multiplied by before a softmax over a batch (sentence-transformers' value).
+SCALE = 20.0
+
 
 class PoolingHead:
     """The mean (``mean``), first (``cls``) or largest (``max``) hidden state, of unit length.
@@ -53,6 +56,22 @@ class PoolingHead:
         from torch.nn.functional import cosine_similarity
 
         return 1 - cosine_similarity(logits.float(), targets.float(), dim=-1).mean()
+
+    def contrast(self, vectors: Array, others: Array, ids: Array) -> Array:
+        """How well each text finds its partner among those of the batch, and it the text.
+
+        Mean cross-entropy of the cosines times SCALE (Henderson et al. 2017, with in-batch
+        negatives). ``vectors`` and ``others`` are (n_pairs, width); ``ids`` (n_pairs, length) are
+        the partners' tokens: a partner that several texts share counts for each of them.
+        """
+        from torch.nn.functional import log_softmax, normalize
+
+        cosines = normalize(vectors.float(), dim=-1) @ normalize(others.float(), dim=-1).T
+        same = (ids[:, None, :] == ids[None, :, :]).all(-1).float()
+        right = same / same.sum(1, keepdim=True)
+        there = -(right * log_softmax(SCALE * cosines, dim=1)).sum(1).mean()
+        back = -(right * log_softmax(SCALE * cosines.T, dim=1)).sum(1).mean()
+        return (there + back) / 2
 
     def decode(self, logits: Sequence[Floats], reading: Reading) -> Floats:
         if not len(reading.encoded):

@@ -13,6 +13,8 @@ from nlpkit.heads.base import Array, Floats, Parameters, Reading, as_type_of, li
 from nlpkit.text import Batch, Ints
 from nlpkit.types import Answer
 
+Line = tuple[float, float]  #: a slope and an offset
+
 
 class SpanHead:
     """Scores every token as the start and as the end of the answer (Devlin et al. 2019, 4.2).
@@ -20,6 +22,9 @@ class SpanHead:
     Position 0 (``[CLS]``) stands for "no answer here". Over the windows of a long context, "no
     answer" scores as in the window that believes it least, less ``threshold`` (in logits); it wins
     where that is more than the best span. An answer begins and ends at word borders.
+
+    ``calibration`` is a slope and an offset of the log odds of scores, ``span_calibration`` those
+    of scores where spans alone compete (None: the same).
     """
 
     kind: ClassVar[str] = "question-answering"
@@ -30,21 +35,20 @@ class SpanHead:
         threshold: float = 0.0,
         temperature: float = 1.0,
         calibration: Sequence[float] | None = None,
+        span_calibration: Sequence[float] | None = None,
     ) -> None:
-        if calibration is not None and (len(calibration) != 2 or not calibration[0] > 0):
-            raise InputError(
-                f"calibration is {calibration!r}; expected a slope above 0 and an offset"
-            )
         self.labels: tuple[str, ...] = ("start", "end")
         self.threshold = threshold
         self.temperature = temperature
-        self.calibration = None if calibration is None else (calibration[0], calibration[1])
+        self.calibration = _line("calibration", calibration)
+        self.span_calibration = _line("span_calibration", span_calibration)
 
     def config(self) -> dict[str, Any]:
         return {
             "threshold": self.threshold,
             "temperature": self.temperature,
-            "calibration": None if self.calibration is None else [*self.calibration],
+            "calibration": self.calibration and [*self.calibration],
+            "span_calibration": self.span_calibration and [*self.span_calibration],
         }
 
     def parameter_shapes(self, width: int) -> dict[str, tuple[int, ...]]:
@@ -89,10 +93,11 @@ class SpanHead:
         null, spans = self.candidates(logits, reading, n_best, max_answer_length)
         null -= self.threshold
         total = self._log_total(logits, reading, null if no_answer else None)
+        line = self.calibration if no_answer else self.span_calibration or self.calibration
         if no_answer and null > spans[0][0]:
-            return [Answer(None, None, None, self._probability(null, total))]
+            return [Answer(None, None, None, self._probability(null, total, line))]
         return [
-            Answer(reading.text[start:end], start, end, self._probability(score, total))
+            Answer(reading.text[start:end], start, end, self._probability(score, total, line))
             for score, start, end in spans
         ]
 
@@ -142,12 +147,20 @@ class SpanHead:
         total = _logsumexp(joined[:, 0]) + _logsumexp(joined[:, 1])
         return total if null is None else float(np.logaddexp(total, null / self.temperature))
 
-    def _probability(self, score: float, log_total: float) -> float:
+    def _probability(self, score: float, log_total: float, line: Line | None) -> float:
         share = float(min(np.exp(score / self.temperature - log_total), 1.0))
-        if self.calibration is None:
+        if line is None:
             return share
-        slope, offset = self.calibration
+        slope, offset = line
         return float(1 / (1 + np.exp(-slope * log_odds(share) - offset)))
+
+
+def _line(name: str, values: Sequence[float] | None) -> Line | None:
+    if values is None:
+        return None
+    if len(values) != 2 or not values[0] > 0:
+        raise InputError(f"{name} is {values!r}; expected a slope above 0 and an offset")
+    return values[0], values[1]
 
 
 def log_odds(probability: float) -> float:

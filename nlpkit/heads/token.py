@@ -13,6 +13,7 @@ from nlpkit.heads.base import Array, Floats, Parameters, Reading, linear, softma
 from nlpkit.text import N_SHAPES, Batch, Words, words_of
 from nlpkit.types import Entity
 
+LEAST = 1e-6  #: what keeps the logarithm of a probability finite
 IGNORE = -100  #: target of positions that the loss leaves out (special tokens, later word pieces)
 
 
@@ -23,15 +24,26 @@ class TokenHead:
     follow each other legally: the best sequence in which ``I-X`` only comes after ``B-X`` or
     ``I-X`` (Viterbi). With ``word_shape`` the shape of each word (nlpkit.text.SHAPES) adds a
     learned term to its logits: capitals for uncased backbones that were not given them.
+
+    ``agreement`` is how far capitalised words that a text repeats are read alike: the share of the
+    mean over all places where the word stands, in what its type is there (one sense per discourse,
+    Gale et al. 1992).
     """
 
     kind: ClassVar[str] = "token-classification"
     per_token: ClassVar[bool] = True
 
     def __init__(
-        self, labels: Sequence[str], word_shape: bool = False, temperature: float = 1.0
+        self,
+        labels: Sequence[str],
+        word_shape: bool = False,
+        temperature: float = 1.0,
+        agreement: float = 0.0,
     ) -> None:
+        if not 0 <= agreement <= 1:
+            raise InputError(f"agreement is {agreement!r}; expected a share between 0 and 1")
         self.labels = tuple(labels)
+        self.agreement = agreement
         self.word_shape = word_shape
         self.temperature = temperature
         self._types = _entity_types(self.labels)
@@ -39,6 +51,8 @@ class TokenHead:
             kind: [i for i, other in enumerate(self._types) if other == kind]
             for kind in self._types
         }
+        #: The number of each label's type; "O" is one.
+        self.kinds = np.array([[*self._of_type].index(kind) for kind in self._types])
         self._opens = np.array([label.startswith("B-") for label in self.labels])
         self._legal = _legal_transitions(self.labels)
         self._outside = self.labels.index("O")
@@ -52,6 +66,7 @@ class TokenHead:
             "labels": list(self.labels),
             "word_shape": self.word_shape,
             "temperature": self.temperature,
+            "agreement": self.agreement,
         }
 
     def parameter_shapes(self, width: int) -> dict[str, tuple[int, ...]]:
@@ -69,11 +84,18 @@ class TokenHead:
         return logits
 
     def loss(self, logits: Array, targets: Array, label_smoothing: float = 0.0) -> Array:
-        """Cross-entropy over the positions of (batch, length) targets that are not IGNORE.
+        """Cross-entropy over the positions of (batch, length) targets that are not IGNORE, or
+        over those of (batch, length, n_labels) probabilities that have any.
 
         ``label_smoothing`` is the share of a target that is spread over all tags.
         """
         from torch.nn.functional import cross_entropy
+
+        if targets.ndim == 3:
+            known = targets.sum(-1) > 0
+            return cross_entropy(
+                logits[known].float(), targets[known], label_smoothing=label_smoothing
+            )
 
         return cross_entropy(
             logits.flatten(0, 1).float(),
@@ -86,7 +108,12 @@ class TokenHead:
         words = words_of(reading.encoded)
         if not len(words):
             return []
-        return self.entities(reading.text, words, join_owned(logits, reading)[words.firsts])
+        of_words = join_owned(logits, reading)[words.firsts]
+        if self.agreement:
+            of_words = agreed(
+                of_words, repeated([(reading.text, words)]), self.kinds, self.agreement
+            )
+        return self.entities(reading.text, words, of_words)
 
     def entities(self, text: str, words: Words, logits: Floats) -> list[Entity]:
         """The entities of a text from the logits of its words, (n_words, n_labels)."""
@@ -135,6 +162,44 @@ class TokenHead:
             else:
                 spans[-1] = (spans[-1][0], int(i))
         return spans
+
+
+def repeated(texts: Sequence[tuple[str, Words]]) -> list[list[int]]:
+    """Where the capitalised words of more than one character stand that come more than once.
+
+    Each is a list of numbers of words, counted through all texts.
+    """
+    places: dict[str, list[int]] = {}
+    before = 0
+    for text, words in texts:
+        starts, ends = words.starts.tolist(), words.ends.tolist()
+        for number, (start, end) in enumerate(zip(starts, ends, strict=True), before):
+            if end - start > 1 and text[start].isupper():
+                places.setdefault(text[start:end], []).append(number)
+        before += len(words)
+    return [numbers for numbers in places.values() if len(numbers) > 1]
+
+
+def agreed(
+    logits: Floats, groups: Sequence[Sequence[int]], kinds: NDArray[np.int64], share: float
+) -> Floats:
+    """Logits of words, (n_words, n_labels), where those of a group are moved towards each other.
+
+    ``kinds`` is the number of each label's type. Of the log-probability of a word's type, ``share``
+    comes from the mean probability over its group; how it splits into B and I stays.
+    """
+    if not groups:
+        return logits
+    moved = logits.copy()
+    places = np.concatenate([np.asarray(group) for group in groups])
+    group_of = np.repeat(np.arange(len(groups)), [len(group) for group in groups])
+    of_type = softmax(logits[places]) @ (kinds[:, None] == np.arange(kinds.max() + 1))
+    sums = np.zeros((len(groups), of_type.shape[1]))
+    np.add.at(sums, group_of, of_type)
+    means = sums[group_of] / np.bincount(group_of)[group_of, None]
+    change = share * (np.log(means + LEAST) - np.log(of_type + LEAST))
+    moved[places] += change[:, kinds].astype(logits.dtype)
+    return moved
 
 
 def join_owned(logits: Sequence[Floats], reading: Reading) -> Floats:

@@ -10,7 +10,7 @@ import random
 from collections.abc import Callable
 from dataclasses import replace
 
-from nlpkit.readers import Example, QAExample, TextExample, TokenExample
+from nlpkit.readers import Example, PairExample, QAExample, TextExample, TokenExample
 from nlpkit.training.recipe import Recipe
 
 #: What may be left out at the end of a text.
@@ -34,6 +34,8 @@ def varied(example: Example, recipe: Recipe, rng: random.Random) -> Example:
         answers = tuple((start, context[start : start + len(a)]) for start, a in example.answers)
         return replace(example, question=question, context=context, answers=answers)
     text = recase(example.text)
+    if isinstance(example, PairExample):
+        return PairExample(text, recase(example.other))
     if isinstance(example, TextExample | TokenExample) and rng.random() < recipe.unpunctuated:
         spans = example.spans if isinstance(example, TokenExample) else ()
         text = without_end(text, max((end for _, end, _ in spans), default=0))

@@ -61,12 +61,18 @@ def _fit(
 ) -> tuple[dict[str, Any], float, float]:
     head = kit.head(task).head
     if isinstance(head, SpanHead):
-        scores, right = _answers(kit, task, fitting)
-        slope, offset = fit_line(scores, right)
-        scores, right = _answers(kit, task, rest)
-        moved = _logistic(slope * scores + offset)
-        values: dict[str, Any] = {"calibration": [round(slope, 4), round(offset, 4)]}
-        return values, _error(_logistic(scores), right), _error(moved, right)
+        values: dict[str, Any] = {}
+        plain, moved, judged_right = [], [], []
+        for name, no_answer in (("calibration", True), ("span_calibration", False)):
+            slope, offset = fit_line(*_answers(kit, task, fitting, no_answer))
+            values[name] = [round(slope, 4), round(offset, 4)]
+            scores, right = _answers(kit, task, rest, no_answer)
+            plain.append(_logistic(scores))
+            moved.append(_logistic(slope * scores + offset))
+            judged_right.append(right)
+        all_right = np.concatenate(judged_right)
+        before, after = (_error(np.concatenate(chances), all_right) for chances in (plain, moved))
+        return values, before, after
     if not isinstance(head, SequenceHead | TokenHead):
         raise InputError(f"the scores of a {head.kind} head ({task}) cannot be calibrated")
     judge = _classes if isinstance(head, SequenceHead) else _entities
@@ -111,7 +117,7 @@ class _ClassLogits(SequenceHead):
         return np.average(np.stack(logits), axis=0, weights=weights) if len(logits) else None
 
 
-class _WordLogits(TokenHead):
+class WordLogits(TokenHead):
     """Gives the logits of every window with what they were read from."""
 
     def decode(self, logits: Any, reading: Any) -> Any:
@@ -145,7 +151,7 @@ def _entities(kit: Pipeline, task: str, examples: Sequence[Example]) -> Judged:
     head = kit.head(task).head
     assert isinstance(head, TokenHead)
     texts = [example for example in examples if isinstance(example, TokenExample)]
-    probe = _WordLogits(**head.config())
+    probe = WordLogits(**head.config())
     found = kit.with_head(task, probe).apply([example.text for example in texts], task)
 
     def judged(temperature: float) -> tuple[Numbers, Numbers]:
@@ -160,20 +166,21 @@ def _entities(kit: Pipeline, task: str, examples: Sequence[Example]) -> Judged:
     return judged
 
 
-def _answers(kit: Pipeline, task: str, examples: Sequence[Example]) -> tuple[Numbers, Numbers]:
-    """The log odds of answers by default, and of quotations where there is something to quote."""
+def _answers(
+    kit: Pipeline, task: str, examples: Sequence[Example], no_answer: bool
+) -> tuple[Numbers, Numbers]:
+    """The log odds of answers, or of quotations where there is something to quote."""
     questions = [example for example in examples if isinstance(example, QAExample)]
     head = kit.head(task).head
-    plain = kit.with_head(task, SpanHead(**{**head.config(), "calibration": None}))
-    odds, right = [], []
-    for no_answer in (True, False):
-        asked = [question for question in questions if no_answer or question.answers]
-        pairs = [(question.question, question.context) for question in asked]
-        for question, answer in zip(
-            asked, plain.answer(pairs, no_answer=no_answer, task=task), strict=True
-        ):
-            odds.append(log_odds(answer.score))
-            right.append(exact_match(answer.text, [text for _, text in question.answers]))
+    plain = SpanHead(**{**head.config(), "calibration": None, "span_calibration": None})
+    asked = [question for question in questions if no_answer or question.answers]
+    pairs = [(question.question, question.context) for question in asked]
+    answers = kit.with_head(task, plain).answer(pairs, no_answer=no_answer, task=task)
+    odds = [log_odds(answer.score) for answer in answers]
+    right = [
+        exact_match(answer.text, [text for _, text in question.answers])
+        for question, answer in zip(asked, answers, strict=True)
+    ]
     return np.array(odds), np.array(right)
 
 

@@ -8,12 +8,21 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from nlpkit.errors import DataError
 from nlpkit.heads import Head
 from nlpkit.heads.token import IGNORE
-from nlpkit.readers import Example, PlainText, QAExample, TextExample, TokenExample
-from nlpkit.text import Encoded, Ints, Row, TextEncoder, Window, windows
+from nlpkit.readers import (
+    Example,
+    PairExample,
+    PlainText,
+    QAExample,
+    TaughtExample,
+    TextExample,
+    TokenExample,
+)
+from nlpkit.text import Encoded, Row, TextEncoder, Window, windows
 from nlpkit.training.recipe import Task
 
 #: Tokens that neighbouring windows of a long context share in training.
@@ -24,7 +33,8 @@ EXCERPT = 50
 
 @dataclass(frozen=True, slots=True)
 class Item:
-    """A row and its target: tags a position, a class or 0/1 a label, or start and end positions.
+    """A row and its target: tags a position or probabilities of each, a class or 0/1 a label, or
+    start and end positions. Of a pair of texts ``other`` is the second one's row.
 
     ``excerpt`` is how its text begins, for messages.
     """
@@ -32,6 +42,16 @@ class Item:
     row: Row
     target: Any
     excerpt: str = ""
+    other: Row | None = None
+
+    @property
+    def rows(self) -> tuple[Row, ...]:
+        return (self.row,) if self.other is None else (self.row, self.other)
+
+    @property
+    def length(self) -> int:
+        """Tokens of the longer row."""
+        return max(len(row) for row in self.rows)
 
 
 def make_items(
@@ -40,11 +60,12 @@ def make_items(
     """Rows of at most ``max_length`` tokens with targets for ``head``."""
     items: list[Item] = []
     texts = [e.context if isinstance(e, QAExample) else e.text for e in examples]
+    second = encoder.encode([e.other if isinstance(e, PairExample) else "" for e in examples])
     different = list(dict.fromkeys(texts))  # a paragraph has many questions
     known = dict(zip(different, encoder.encode(different), strict=True))
     questions = encoder.encode([e.question if isinstance(e, QAExample) else "" for e in examples])
     room = max_length - len(encoder.prefix) - len(encoder.suffix)
-    for text, example, question in zip(texts, examples, questions, strict=True):
+    for text, example, question, other in zip(texts, examples, questions, second, strict=True):
         encoded = known[text]
         if not len(encoded):
             continue
@@ -53,11 +74,17 @@ def make_items(
             continue
         for window in windows(len(encoded), room, min(OVERLAP, room // 4)):
             row = encoder.row(encoded, window)
-            if isinstance(example, TokenExample):
-                tags = _tags(example, encoded, window, row, head.labels)
-                items.append(Item(row, tags, text[:EXCERPT]))
+            if isinstance(example, TokenExample | TaughtExample):
+                targets = _word_targets(example, encoded, head.labels)
+                placed = _placed(targets, encoded, window, row)
+                items.append(Item(row, placed, text[:EXCERPT]))
             elif isinstance(example, TextExample):
                 items.append(Item(row, class_target(example, head), text[:EXCERPT]))
+                break
+            elif isinstance(example, PairExample):
+                if len(other):
+                    second_row = encoder.row(other, next(iter(windows(len(other), room, 0))))
+                    items.append(Item(row, 0, text[:EXCERPT], second_row))
                 break
             else:
                 assert isinstance(example, PlainText)
@@ -115,16 +142,31 @@ def class_target(example: TextExample, head: Head) -> Any:
     return head.labels.index(example.labels[0])
 
 
-def _tags(
-    example: TokenExample, encoded: Encoded, window: Window, row: Row, labels: tuple[str, ...]
-) -> Ints:
-    target = np.full(len(row), IGNORE, dtype=np.int64)
-    tags = word_tags(example, encoded, labels)
-    firsts = encoded.word_starts
+def _word_targets(
+    example: TokenExample | TaughtExample, encoded: Encoded, labels: tuple[str, ...]
+) -> NDArray[Any]:
+    """A label's number for each word, or each label's probability."""
+    if isinstance(example, TokenExample):
+        return np.asarray(word_tags(example, encoded, labels), dtype=np.int64)
+    expected = (int(encoded.words[-1]) + 1, len(labels))
+    if example.probabilities.shape != expected:
+        raise DataError.at(
+            "a teacher's probabilities",
+            repr(example.text[:EXCERPT]),
+            f"the shape {example.probabilities.shape}",
+            f"{expected}, words and labels",
+        )
+    return example.probabilities.astype(np.float32)
+
+
+def _placed(targets: NDArray[Any], encoded: Encoded, window: Window, row: Row) -> NDArray[Any]:
+    """The targets at the first tokens of their words; IGNORE elsewhere, or no probability."""
+    nothing = IGNORE if targets.ndim == 1 else 0
+    placed = np.full((len(row), *targets.shape[1:]), nothing, dtype=targets.dtype)
     for token in range(window.owned_first, window.owned_last):
-        if firsts[token]:
-            target[row.offset + token - window.first] = tags[encoded.words[token]]
-    return target
+        if encoded.word_starts[token]:
+            placed[row.offset + token - window.first] = targets[encoded.words[token]]
+    return placed
 
 
 def word_tags(example: TokenExample, encoded: Encoded, labels: tuple[str, ...]) -> list[int]:
@@ -171,10 +213,12 @@ def length_batches(
     made: list[list[Item]] = []
     for first in range(0, len(order), 1024):
         group: list[Item] = []
-        for item in sorted(order[first : first + 1024], key=lambda it: len(it.row)):
-            if group and (len(group) + 1) * len(item.row) > token_budget:
+        n_rows = 0
+        for item in sorted(order[first : first + 1024], key=lambda it: it.length):
+            n_rows += len(item.rows)
+            if group and n_rows * item.length > token_budget:
                 made.append(group)
-                group = []
+                group, n_rows = [], len(item.rows)
             group.append(item)
         made.append(group)
     rng.shuffle(made)

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from nlpkit.engines import PluggedHead
-from nlpkit.engines.torch import last_layers, run_branches
+from nlpkit.engines.torch import last_layers, last_of, run_branches
 from nlpkit.errors import InputError
 from nlpkit.heads import Head
 from nlpkit.text import N_SHAPES, Batch
@@ -67,13 +67,13 @@ class MultiTaskModel(nn.Module):
     ) -> None:
         """Take over the heads of the same name, size and labels, and the branches of these names.
 
-        A longer branch takes its last layers from a shorter one; the others stay the backbone's.
+        Of a longer or shorter branch the last layers are taken; others stay the backbone's.
         """
         for name, layers in branches.items():
-            own_layers = [*self.own_layers.get(name, ())]
-            if len(layers) <= len(own_layers):
-                for own, layer in zip(own_layers[-len(layers) :], layers, strict=True):
-                    own.load_state_dict(layer.state_dict())
+            for own, layer in zip(
+                reversed([*self.own_layers.get(name, ())]), reversed([*layers]), strict=False
+            ):
+                own.load_state_dict(layer.state_dict())
         for name, plugged in heads.items():
             mine = self.parameters_of(name) if name in self.heads else {}
             shapes = {key: tuple(value.shape) for key, value in mine.items()}
@@ -82,6 +82,32 @@ class MultiTaskModel(nn.Module):
             ):
                 for key, value in mine.items():
                     value.data.copy_(torch.tensor(plugged.parameters[key]))
+
+    def begin_anew(self, published: PreTrainedModel, n_layers: int) -> None:
+        """Give the backbone's last layers, and no branch, the weights of another's."""
+        for mine, theirs in zip(
+            last_of(self.backbone, n_layers), last_of(published, n_layers), strict=True
+        ):
+            mine.load_state_dict(theirs.state_dict())
+
+    def freeze(self, n_layers: int) -> None:
+        """Keep the backbone's vectors and its first layers from learning; all of it if need be.
+
+        Raises:
+            InputError: some of its layers, and it is not a BERT.
+        """
+        config = self.backbone.config
+        if n_layers >= config.num_hidden_layers:
+            self.backbone.requires_grad_(False)
+        elif n_layers:
+            if config.model_type != "bert":
+                raise InputError(
+                    f"freeze_layers is {n_layers} on a {config.model_type}; expected a bert, or "
+                    f"0 or all of {config.num_hidden_layers} layers"
+                )
+            bert: Any = self.backbone
+            for part in (bert.embeddings, *bert.encoder.layer[:n_layers]):
+                part.requires_grad_(False)
 
     def set_attention_dropout(self, share: float | None) -> None:
         """Leave out this share of attention's weights in training (None: as configured)."""

@@ -35,7 +35,7 @@ class Step:
 
     @property
     def n_tokens(self) -> int:
-        return sum(len(item.row) for item in self.items)
+        return sum(len(row) for item in self.items for row in item.rows)
 
 
 class Stream:
@@ -187,7 +187,8 @@ def _fingerprint(batches: Sequence[Sequence[Item]]) -> str:
     digest = hashlib.sha256()
     for batch in batches:
         for item in batch:
-            digest.update(item.row.ids.tobytes())
-            digest.update(item.row.types.tobytes())
+            for row in item.rows:
+                digest.update(row.ids.tobytes())
+                digest.update(row.types.tobytes())
             digest.update(np.asarray(item.target).tobytes())
     return digest.hexdigest()

@@ -84,8 +84,11 @@ class Recipe:
     then is what is scored and kept. Every ``evaluate_tokens`` tokens and at the end the tasks' dev
     scores are taken; the weights with the best mean are the result (with no dev sets, the last).
 
-    With ``freeze_backbone`` heads and their own layers alone learn, and all else, the embedding of
-    texts with it, stays as it began.
+    ``published_layers`` is how many of the backbone's last layers begin as they are published,
+    where the training goes on from a bundle; its branches go on as they are there.
+
+    ``freeze_layers`` is how many of the backbone's first layers stay as they began, with the
+    vectors below them; where it is all of them, so does the embedding of texts.
 
     ``keep_start`` is the share of the weights it began from in the result: their weighted mean
     with the trained ones often keeps what each was better at (Wortsman et al. 2022, WiSE-FT). It
@@ -121,7 +124,8 @@ class Recipe:
     cooldown: float = 1.0
     ema: float = 0.0
     keep_start: float = 0.0
-    freeze_backbone: bool = False
+    published_layers: int = 0
+    freeze_layers: int = 0
     evaluate_tokens: int = 2_000_000
     lower: float = 0.0
     upper: float = 0.0

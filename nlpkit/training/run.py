@@ -77,7 +77,7 @@ def train_recipe(
     recipe: Recipe,
     output: Path,
     *,
-    begin_from: str | Path | None = None,
+    begin_from: str | Path | Sequence[str | Path] = (),
     device: str = "cpu",
     checkpoint_minutes: float = 5.0,
     storage: str = "int8",
@@ -89,7 +89,8 @@ def train_recipe(
     Checkpoints and curves lie in ``<output>.training``; the same call resumes from them.
     ``<output>.training/float32`` holds the same model with its weights unquantised.
     ``begin_from`` is a bundle whose backbone, branches and heads the tasks go on from; without it
-    they begin with the recipe's backbone as it is published.
+    they begin with the recipe's backbone as it is published. Of several bundles the first gives
+    the backbone, the others heads with layers of their own, of tasks that those before lack.
 
     Raises:
         InputError: the bundle's backbone reads word shapes and the recipe's does not, or the
@@ -99,7 +100,8 @@ def train_recipe(
         raise OutputExistsError.of(output)
     check_device(device)
     work = work_folder(output)
-    start = start_of(recipe) if begin_from is None else _begin_from(begin_from, recipe)
+    bundles = [begin_from] if isinstance(begin_from, str | Path) else [*begin_from]
+    start = _begin_from(bundles, recipe) if bundles else start_of(recipe)
     trained = train(
         recipe,
         work,
@@ -114,14 +116,16 @@ def train_recipe(
     return output
 
 
-def _begin_from(bundle: str | Path, recipe: Recipe) -> Start:
-    found = read_bundle(bundle)
-    if found.manifest.shape_types != recipe.word_shape_types:
-        raise InputError(
-            f"{bundle}: word shapes are token types there: {found.manifest.shape_types}; "
-            f"expected {recipe.word_shape_types}, as word_shape_types of recipe {recipe.name} says"
-        )
-    return start_from(found)
+def _begin_from(bundles: Sequence[str | Path], recipe: Recipe) -> Start:
+    found = [read_bundle(bundle) for bundle in bundles]
+    for name, bundle in zip(bundles, found, strict=True):
+        if bundle.manifest.shape_types != recipe.word_shape_types:
+            raise InputError(
+                f"{name}: word shapes are token types there: {bundle.manifest.shape_types}; "
+                f"expected {recipe.word_shape_types}, as word_shape_types of recipe {recipe.name} "
+                "says"
+            )
+    return start_from(*found)
 
 
 def save_trained(

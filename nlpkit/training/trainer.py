@@ -26,7 +26,7 @@ from transformers import PreTrainedModel
 from nlpkit.bundle import Bundle
 from nlpkit.engines import PluggedHead
 from nlpkit.engines.torch import TorchEngine, run_backbone, to_torch
-from nlpkit.errors import TrainingError
+from nlpkit.errors import InputError, TrainingError
 from nlpkit.heads import Head, make_head
 from nlpkit.heads.token import IGNORE
 from nlpkit.huggingface import load_backbone, load_encoder
@@ -96,12 +96,28 @@ def start_of(recipe: Recipe) -> Start:
     return Start(backbone, encoder)
 
 
-def start_from(bundle: Bundle) -> Start:
-    """A bundle's backbone, branches and heads."""
+def start_from(bundle: Bundle, *others: Bundle) -> Start:
+    """A bundle's backbone, branches and heads; from others, heads with layers of their own.
+
+    Raises:
+        InputError: another bundle's backbone is of another shape.
+    """
     config = bundle.manifest.config
     engine = TorchEngine.from_weights(dequantise(bundle.weights), config, "cpu", "fp32")
-    origin = f"{bundle.manifest.id} {bundle.sha256}"
-    return Start(engine.backbone, bundle.encoder, engine.branches, bundle.heads, origin)
+    branches, heads = dict(engine.branches), dict(bundle.heads)
+    for other in others:
+        if other.manifest.config != config:
+            raise InputError(
+                f"{other.manifest.id} has the backbone {dict(other.manifest.config)}; expected "
+                f"that of {bundle.manifest.id}, {dict(config)}"
+            )
+        tensors = dequantise(other.weights)
+        theirs = TorchEngine.from_weights(tensors, config, "cpu", "fp32").branches
+        new = {n: head for n, head in other.heads.items() if head.branch and n not in heads}
+        branches = {head.branch: theirs[head.branch] for head in new.values()} | branches
+        heads |= new
+    origin = " ".join(f"{one.manifest.id} {one.sha256}" for one in (bundle, *others))
+    return Start(engine.backbone, bundle.encoder, branches, heads, origin)
 
 
 def train(
@@ -130,8 +146,9 @@ def train(
     branch_names = {task.name: task.branch for task in recipe.tasks}
     model = MultiTaskModel(start.backbone, heads, recipe.seed, own_layers, branch_names)
     model.go_on_from(start.branches, start.heads)
-    if recipe.freeze_backbone:
-        model.backbone.requires_grad_(False)
+    if recipe.published_layers:
+        model.begin_anew(load_backbone(recipe.backbone), recipe.published_layers)
+    model.freeze(recipe.freeze_layers)
     model.set_attention_dropout(recipe.attention_dropout)
     model.to(device)
     teacher = None
@@ -147,8 +164,18 @@ def train(
 
 
 def stack_targets(head: Head, targets: Sequence[Any], length: int) -> NDArray[Any]:
-    """One array for a batch; tags are padded to its length."""
+    """One array for a batch; tags are padded to its length.
+
+    Where some rows have probabilities of tags, all get them, and none where there is no target.
+    """
     if head.kind == "token-classification":
+        if any(t.ndim == 2 for t in targets):
+            every = np.arange(len(head.labels))
+            targets = [t if t.ndim == 2 else (t[:, None] == every) for t in targets]
+            made = np.zeros((len(targets), length, len(every)), dtype=np.float32)
+            for row, target in zip(made, targets, strict=True):
+                row[: len(target)] = target
+            return made
         targets = [np.pad(t, (0, length - len(t)), constant_values=IGNORE) for t in targets]
     return np.stack([np.asarray(target) for target in targets])
 
@@ -250,9 +277,10 @@ class _Run:
         # The same dropout after a resume.
         torch.manual_seed(self.recipe.seed * 1_000_003 + self.number)
         task = self.tasks[step.task]
-        padded = pad(
-            [item.row for item in step.items], self.model.backbone.config.pad_token_id or 0
-        )
+        pairs = [i for i, item in enumerate(step.items) if item.other is not None]
+        rows = [item.row for item in step.items]
+        rows += [row for item in step.items for row in item.rows[1:]]
+        padded = pad(rows, self.model.backbone.config.pad_token_id or 0)
         batch = to_torch(padded, self.device)
         dtype = torch.bfloat16
         kept = self.embedding if self._keeps(task) else None
@@ -270,6 +298,13 @@ class _Run:
             smoothing = {"label_smoothing": task.label_smoothing} if task.label_smoothing else {}
             loss = head.loss(logits, torch.from_numpy(targets).to(self.device), **smoothing)
             losses[task.name] = float(loss.detach())
+            total = total + task.weight * loss
+        elif pairs:
+            head = self.model.heads[task.name]
+            vectors = self.model.logits(task.name, hidden[task.name], batch)
+            others = slice(len(step.items), None)
+            loss = head.contrast(vectors[pairs], vectors[others], batch.ids[others])
+            losses[f"{task.name}/pairs"] = float(loss.detach())
             total = total + task.weight * loss
         if kept:
             head = self.model.heads[kept]
