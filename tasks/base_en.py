@@ -1,16 +1,19 @@
 """base-en: one backbone for ner, sentiment, topic, qa and the embedding.
 
-Data     That of the four recipes beside this file; to keep the embedding: Wikipedia paragraphs
-         (WikiText-2), biomedical abstracts (BC5CDR), contexts and questions of SQuAD, news, and
-         STS-B training sentences, all without their labels. STS-B's dev part, SciFact's training
-         claims and held-out news watch the embedding.
+Data     That of the four recipes beside this file. For the embedding: Wikipedia paragraphs
+         (WikiText-2), biomedical abstracts (BC5CDR), contexts and questions of SQuAD, and pairs of
+         texts that belong together: see pairs(). STS-B's dev part, 200 of SciFact's training
+         claims and held-out news watch it. News as a teacher of entities tags them.
 Terms    See WEIGHTS-LICENSE beside the bundle: ner and topic learned from research-only text.
-How      Every step is a batch of one task. On all but QA, a term of weight 6 holds the pooled
-         vector (after a learned square matrix) near that of all-MiniLM-L6-v2 on the same tokens.
-         Word shapes enter the backbone as token types. The upper half of the backbone is there
-         three times: for entities, for answers, and for the embedding with, for its last two
-         layers, another one for classes, which are read from [CLS].
-Run      nlpkit train base_en --from base-en-2 --output base-en-3
+How      First part: entities, classes and the embedding learn together, on first layers that come
+         from a backbone taught entities alone. Every step is a batch of one task. A term of weight
+         3 holds the pooled vector (after a learned square matrix) near that of all-MiniLM-L6-v2 on
+         the same tokens. Word shapes enter the backbone as token types. The upper half of the
+         backbone is there three times: for entities, for answers, and for the embedding, with
+         another last layer for classes, which are read from [CLS]. base_en_layers is the second.
+Run      nlpkit train ner --output teacher
+         NLPKIT_TEACHERS=teacher nlpkit train base_en --from teacher.training/float32 \
+           --from base-en-4 --output base-en-first
 Score    see the bundle's card
 """
 
@@ -24,6 +27,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from functools import cache
 from typing import Any
+from urllib.parse import unquote
 
 import numpy as np
 
@@ -119,6 +123,8 @@ INTENTS = Source(
 #: What pairs() reads.
 TEXTS = (WIKITEXT, *ABSTRACTS, STSB, qa.SOURCES[0], topic.TRAIN, INTENTS, CORPUS, CLAIMS, JUDGMENTS)
 
+#: Questions on articles of Wikipedia.
+ARTICLES = qa.SOURCES[:2]
 #: Sentences of STS-B mean the same from this score on.
 SAME = 4.0
 #: Claims that the embedding is watched by, and abstracts for each that it must not confuse.
@@ -164,6 +170,20 @@ def pairs(rng: random.Random) -> Sequence[PlainText | PairExample]:
     texts = varied_texts(rng)
     together = [PairExample(text, other) for text, other in made]
     return [*together, *rng.sample(texts, len(together) // 2)]
+
+
+def more_pairs(rng: random.Random) -> Sequence[PlainText | PairExample]:
+    """pairs(), and a few sentences of each paragraph of Wikipedia with the name of its article."""
+    known = [e for source in ARTICLES for e in read_squad(source.path()) if not qa.is_held_out(e)]
+    named = {example.context: unquote(example.title).replace("_", " ") for example in known}
+    return [*pairs(rng), *(PairExample(_part(text, rng), name) for text, name in named.items())]
+
+
+def _part(text: str, rng: random.Random) -> str:
+    """One to three neighbouring sentences."""
+    sentences = re.split(r"(?<=[.?!]) +(?=[A-Z])", text)
+    first = rng.randrange(len(sentences))
+    return " ".join(sentences[first : first + rng.randint(1, 3)])
 
 
 @cache
@@ -295,8 +315,9 @@ with terms of its own, which the user of the weights must heed:
 - sentiment: SST-2 and SST-5 (no terms stated; MIT and Apache-2.0 repositories), SemEval-2017
   tweets (Twitter's terms).
 - qa: SQuAD 1.1 and 2.0 (CC BY-SA 4.0), SQuADShifts (CC BY 4.0).
-- embedding: held near the original's, on texts of the above and of WikiText-2 (CC BY-SA 3.0),
-  BC5CDR (CC BY 4.0) and STS-B (CC BY-SA 4.0), without labels.
+- embedding: held near the original's, on texts of the above and of WikiText-2 (CC BY-SA 3.0) and
+  BC5CDR (CC BY 4.0); and pairs of SciFact (claims CC BY 4.0, abstracts CC BY-NC 2.0), STS-B
+  (CC BY-SA 4.0), CLINC150 (CC BY 3.0), SQuAD, and titles and descriptions of AG News.
 
 All tasks shaped the one backbone. Where research-only terms do not suit, train a bundle of your own
 without those tasks: leave them out of tasks/base_en.py and run nlpkit train on it.

@@ -1,10 +1,10 @@
-"""base-en once more: the layers that tasks have for themselves, on a backbone that stays.
+"""base-en, second part: what tasks have for themselves, on first layers that stay.
 
 Data     As in base_en.
 Terms    As in base_en.
-How      Own layers and heads learn; the backbone, and with it the embedding, is frozen. A token
-         costs less than in base_en. Most of what is read are questions.
-Run      nlpkit train base_en_layers --from base-en-3 --output base-en-4
+How      The first four layers are frozen, and with them what entities read. Answers learn their own
+         layers, classes a second one of their own, and the embedding the backbone's last two.
+Run      nlpkit train base_en_layers --from base-en-first.training/float32 --output base-en-5
 Score    see the bundle's card
 """
 
@@ -18,25 +18,27 @@ base = load_recipe_module("base_en")
 
 
 def recipe() -> Recipe:
-    """What base-en-5 learned, going on from base-en-4."""
-    together: Recipe = base.recipe()
-    ner_, sentiment_, topic_, qa_, embedding = together.tasks
+    """The second part of what base-en-5 learned."""
+    first: Recipe = base.recipe()
+    ner, sentiment, topic, qa, embedding = first.tasks
     return replace(
-        together,
-        version=5,
+        first,
         tasks=(
-            replace(ner_, epochs=0),
-            replace(sentiment_, epochs=0),
-            replace(topic_, epochs=0),
-            replace(qa_, epochs=0.85),
-            replace(embedding, epochs=0),
+            replace(ner, examples=base.ner.examples, epochs=0),
+            replace(sentiment, epochs=0.5, own_layers=2, train_backbone=False),
+            replace(topic, epochs=0.3, own_layers=2, train_backbone=False),
+            replace(qa, epochs=0.85, train_backbone=False),
+            replace(
+                embedding,
+                examples=base.more_pairs,
+                sources=(*embedding.sources, base.ARTICLES[1]),
+                epochs=1,
+                weight=0.3,
+            ),
         ),
         published_layers=0,
-        freeze_layers=6,
-        keep_embedding=0.0,
-        keep_every=1,
+        freeze_layers=4,
+        keep_embedding=6.0,
         learning_rate=1.5e-4,
-        evaluate_tokens=3_000_000,
-        lower=0.06,
-        upper=0.05,
+        evaluate_tokens=4_000_000,
     )

