@@ -128,12 +128,13 @@ class TorchEngine:
 
 
 def _fetched(logits: Mapping[str, Tensor]) -> Callable[[], dict[str, Floats]]:
-    """Set the copies to the CPU going; what is given back waits for them."""
-    found = {name: value.to("cpu", non_blocking=True) for name, value in logits.items()}
+    """Set the copies to the CPU going, on a CUDA GPU; what is given back waits for them."""
+    on_cuda = next((value.device for value in logits.values() if value.is_cuda), None)
+    found = {n: value.to("cpu", non_blocking=on_cuda is not None) for n, value in logits.items()}
     ready = None
-    if any(value.is_cuda for value in logits.values()):
+    if on_cuda is not None:
         ready = torch.cuda.Event()
-        ready.record(torch.cuda.current_stream(next(iter(logits.values())).device))
+        ready.record(torch.cuda.current_stream(on_cuda))
 
     def wait() -> dict[str, Floats]:
         if ready is not None:

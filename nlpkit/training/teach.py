@@ -13,13 +13,11 @@ import numpy as np
 from nlpkit.errors import InputError
 from nlpkit.heads import TokenHead
 from nlpkit.heads.base import Floats, softmax
-from nlpkit.heads.token import agreed, join_owned, repeated
+from nlpkit.heads.token import LEAST, agreed, join_owned, repeated
 from nlpkit.pipeline import Pipeline
 from nlpkit.readers import TaughtExample
 from nlpkit.text import words_of
 from nlpkit.training.calibrate import WordLogits
-
-LEAST = 1e-6  #: what keeps the logarithm of a probability finite
 
 
 def taught_words(
