@@ -1,19 +1,19 @@
-"""base-en: one backbone for ner, sentiment, topic, qa and the embedding.
+"""base-en, first part: one backbone for ner, sentiment, topic and the embedding.
 
-Data     That of the four recipes beside this file. For the embedding: Wikipedia paragraphs
+Data     That of the recipes beside this file. For the embedding: Wikipedia paragraphs
          (WikiText-2), biomedical abstracts (BC5CDR), contexts and questions of SQuAD, and pairs of
          texts that belong together: see pairs(). STS-B's dev part, 200 of SciFact's training
          claims and held-out news watch it. News as a teacher of entities tags them.
 Terms    See WEIGHTS-LICENSE beside the bundle: ner and topic learned from research-only text.
-How      First part: entities, classes and the embedding learn together, on first layers that come
-         from a backbone taught entities alone. Every step is a batch of one task. A term of weight
-         3 holds the pooled vector (after a learned square matrix) near that of all-MiniLM-L6-v2 on
-         the same tokens. Word shapes enter the backbone as token types. The upper half of the
-         backbone is there three times: for entities, for answers, and for the embedding, with
-         another last layer for classes, which are read from [CLS]. base_en_layers is the second.
+How      Entities, classes and the embedding learn together, on first layers that come from a
+         backbone taught entities alone. Every step is a batch of one task. A term of weight 3 holds
+         the pooled vector (after a learned square matrix) near that of all-MiniLM-L6-v2 on the same
+         tokens. Word shapes enter the backbone as token types. Of the upper half of the backbone
+         entities have a copy, and classes, which are read from [CLS], of the last layer.
+         base_en_embedding and base_en_layers are the other parts.
 Run      nlpkit train ner --output teacher
          NLPKIT_TEACHERS=teacher nlpkit train base_en --from teacher.training/float32 \
-           --from base-en-4 --output base-en-first
+           --head sentiment=base-en-4 --head topic=base-en-4 --output base-en-first
 Score    see the bundle's card
 """
 
@@ -353,7 +353,7 @@ def recipe() -> Recipe:
     return Recipe(
         name="base-en",
         version=5,
-        description="Entities, sentiment, topic, answers and embeddings for English",
+        description="Entities, sentiment, topic and embeddings for English",
         tasks=(
             replace(
                 ner.task(1.5, own_layers=3),
@@ -363,7 +363,6 @@ def recipe() -> Recipe:
             ),
             replace(sentiment.task(1.0), own_layers=1, branch="classes", keep_embedding=False),
             replace(topic.task(0.6), own_layers=1, branch="classes"),
-            qa.task(0, own_layers=3),
             embedding_task(1.0),
         ),
         published_layers=3,
@@ -381,5 +380,4 @@ def recipe() -> Recipe:
         licence=LICENCE,
         intended_use=INTENDED_USE,
         known_failures=KNOWN_FAILURES,
-        fit=qa.fit,
     )

@@ -1,10 +1,14 @@
-"""base-en, second part: what tasks have for themselves, on first layers that stay.
+"""base-en, last part: answers and classes learn layers of their own; the backbone stays.
 
-Data     As in base_en.
+Data     As in base_en, and that of qa beside this file.
 Terms    As in base_en.
-How      The first four layers are frozen, and with them what entities read. Answers learn their own
-         layers, classes a second one of their own, and the embedding the backbone's last two.
-Run      nlpkit train base_en_layers --from base-en-first.training/float32 --output base-en-5
+How      Answers read a question beside a text, so they never share a pass with the other heads,
+         only weights: the vectors of tokens and the first layer. Their own five go on from those
+         of base-en-4, on what entities made of the layer below. Classes have the last layer, which
+         goes on from the first part's, on what the embedding made of the ones below.
+Run      nlpkit train base_en_layers --from base-en-second.training/float32 --head qa=base-en-4 \
+           --head sentiment=base-en-first.training/float32 \
+           --head topic=base-en-first.training/float32 --output base-en-5
 Score    see the bundle's card
 """
 
@@ -14,31 +18,27 @@ from dataclasses import replace
 
 from nlpkit.training.recipe import Recipe, load_recipe_module
 
-base = load_recipe_module("base_en")
+base, second = (load_recipe_module(name) for name in ("base_en", "base_en_embedding"))
 
 
 def recipe() -> Recipe:
-    """The second part of what base-en-5 learned."""
-    first: Recipe = base.recipe()
-    ner, sentiment, topic, qa, embedding = first.tasks
+    """The last part of what base-en-5 learned."""
+    before: Recipe = second.recipe()
+    ner, sentiment, topic, embedding = before.tasks
     return replace(
-        first,
+        before,
+        description="Entities, sentiment, topic, answers and embeddings for English",
         tasks=(
-            replace(ner, examples=base.ner.examples, epochs=0),
-            replace(sentiment, epochs=0.5, own_layers=2, train_backbone=False),
-            replace(topic, epochs=0.3, own_layers=2, train_backbone=False),
-            replace(qa, epochs=0.85, train_backbone=False),
-            replace(
-                embedding,
-                examples=base.more_pairs,
-                sources=(*embedding.sources, base.ARTICLES[1]),
-                epochs=1,
-                weight=0.3,
-            ),
+            ner,
+            replace(sentiment, epochs=0.3, train_backbone=False),
+            replace(topic, epochs=0.2, train_backbone=False),
+            replace(base.qa.task(0.8, own_layers=5), train_backbone=False),
+            replace(embedding, epochs=0),
         ),
-        published_layers=0,
-        freeze_layers=4,
-        keep_embedding=6.0,
-        learning_rate=1.5e-4,
-        evaluate_tokens=4_000_000,
+        freeze_layers=6,
+        keep_embedding=0.0,
+        learning_rate=1e-4,
+        ema=0.998,
+        evaluate_tokens=2_500_000,
+        fit=base.qa.fit,
     )

@@ -630,12 +630,12 @@ def recipe():
 
 
 @pytest.mark.parametrize(
-    ("options", "seed", "begin_from"),
+    ("options", "seed", "begin_from", "heads_from"),
     [
-        ([], 5, ()),
-        (["--seed", "0"], 0, ()),
-        (["--from", "base-en"], 5, ["base-en"]),
-        (["--from", "one", "--from", "two"], 5, ["one", "two"]),
+        ([], 5, None, {}),
+        (["--seed", "0"], 0, None, {}),
+        (["--from", "base-en"], 5, "base-en", {}),
+        (["--from", "one", "--head", "qa=two=2"], 5, "one", {"qa": "two=2"}),
     ],
 )
 def test_a_recipe_is_trained(
@@ -644,7 +644,8 @@ def test_a_recipe_is_trained(
     monkeypatch: pytest.MonkeyPatch,
     options: list[str],
     seed: int,
-    begin_from: Sequence[str],
+    begin_from: str | None,
+    heads_from: dict[str, str],
 ) -> None:
     from nlpkit.training import run
     from nlpkit.training.trainer import Progress
@@ -653,7 +654,7 @@ def test_a_recipe_is_trained(
         given.pop("report")(Progress(9, 9, {"ner": 0.25}, 100.0, 0.0))
         assert (recipe.name, recipe.seed) == ("toy", seed)
         expected = {"device": "cpu", "checkpoint_minutes": 2.0, "overwrite": True}
-        assert given == {**expected, "begin_from": begin_from}
+        assert given == {**expected, "begin_from": begin_from, "heads_from": heads_from}
         return output
 
     monkeypatch.setattr(run, "train_recipe", train_recipe)
@@ -662,6 +663,22 @@ def test_a_recipe_is_trained(
     found = cli("train", tmp_path / "toy.py", *options)
     assert (found.status, found.rows) == (0, [{"path": "toy-3", "scores": {}}])
     assert "step 9 of 9" in found.err
+
+
+@pytest.mark.parametrize(
+    ("options", "match"),
+    [
+        (["--from", "one", "--head", "qa"], "--head qa: expected TASK=BUNDLE"),
+        (["--head", "qa=two"], "--head goes with --from"),
+    ],
+)
+def test_a_head_needs_a_bundle_and_a_backbone(
+    cli: Cli, tmp_path: Path, options: list[str], match: str
+) -> None:
+    (tmp_path / "toy.py").write_text(RECIPE)
+    found = cli("train", tmp_path / "toy.py", *options)
+    assert found.status == 2
+    assert match in found.err
 
 
 def test_a_training_line_says_how_it_goes() -> None:

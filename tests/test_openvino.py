@@ -105,6 +105,20 @@ def test_layers_are_compiled_once_and_only_where_needed(tiny_folder: Path) -> No
     assert engine.compiled == {Piece("", 0, 1), Piece("", 1, 2), Piece("ner", 1, 2)}
 
 
+def test_a_branch_that_shares_little_is_compiled_whole(
+    tiny_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The trunk is not cut for it, and the numbers are the same."""
+    bundle = read_bundle(tiny_folder)
+    config, batch = bundle.manifest.config, batch_of(bundle)
+    cut = OpenVinoEngine(bundle.weights, config, "fp32").hidden(batch, ["ner", "qa"])
+    monkeypatch.setattr("nlpkit.engines.openvino.LEAST_SHARED", 0.6)
+    engine = OpenVinoEngine(bundle.weights, config, "fp32")
+    for name, states in engine.hidden(batch, ["ner", "qa"]).items():
+        np.testing.assert_allclose(states, cut[name], atol=1e-6)
+    assert engine.compiled == {Piece("ner", 0, 2), Piece("qa", 0, 2)}
+
+
 @pytest.mark.parametrize("precision", ["fp32", pytest.param("int8", marks=needs_int8)])
 def test_classes_that_read_the_first_token_cost_one_position(fitted: Path, precision: str) -> None:
     """Of the last layer, and with the same result; beside a mean of all tokens it is whole."""

@@ -449,29 +449,47 @@ def test_what_does_not_fit_begins_anew(recipe: Recipe, tmp_path: Path) -> None:
     assert (after["mood/weight"] != before["mood/weight"]).all()
 
 
-def test_a_second_bundle_gives_what_the_first_lacks(recipe: Recipe, tmp_path: Path) -> None:
-    """Heads with layers of their own; not one that reads the other's backbone."""
+def test_a_head_may_come_from_another_bundle(recipe: Recipe, tmp_path: Path) -> None:
+    """With all layers up to it, of which its task takes as many as it has for itself."""
     ner, mood, qa, _ = recipe.tasks
-    own = replace(qa, own_layers=1)
-    tasks = {"first": (ner,), "second": (ner, mood, own), "third": (ner, mood, own)}
+    still = replace(recipe, learning_rate=0.0, head_learning_rate=0.0, weight_decay=0.0)
+    plain, own = replace(qa, own_layers=0), replace(qa, own_layers=1)
+    tasks = {"first": (ner, own), "second": (mood, plain), "third": (ner, mood, own)}
     found: dict[str, dict[str, np.ndarray]] = {}
     for seed, (name, its) in enumerate(tasks.items()):
-        one = replace(recipe, tasks=its, keep_embedding=0.0, seed=seed)
-        begin_from = (tmp_path / "first", tmp_path / "second") if name == "third" else ()
-        if begin_from:
-            one = replace(one, learning_rate=0.0, head_learning_rate=0.0, weight_decay=0.0)
-        folder = tmp_path / name
-        train_recipe(one, folder, begin_from=begin_from, storage="float32")
+        one = replace(recipe if name != "third" else still, tasks=its, keep_embedding=0.0)
+        given: dict[str, Any] = {}
+        if name == "third":
+            given = {"begin_from": tmp_path / "first", "heads_from": {"qa": tmp_path / "second"}}
+        folder = train_recipe(replace(one, seed=seed), tmp_path / name, storage="float32", **given)
         found[name] = values(folder)
     first, second, third = found.values()
     for name, value in third.items():
-        whose = second if name.startswith(("qa/", "branches.qa.")) else first
-        if not name.startswith("mood/"):
+        if name.startswith("branches.qa."):
+            np.testing.assert_array_equal(value, second[name.removeprefix("branches.qa.")])
+            assert first[name].shape == value.shape
+        elif not name.startswith("mood/"):
+            whose = second if name.startswith("qa/") else first
             np.testing.assert_array_equal(value, whose[name], err_msg=name)
-    assert (first["ner/weight"] != second["ner/weight"]).any()
+    assert (third["qa/weight"] != first["qa/weight"]).any()
     assert (third["mood/weight"] != second["mood/weight"]).any()
     origin = read_bundle(tmp_path / "third").manifest.training["from"]
     assert [read_bundle(tmp_path / name).sha256 in origin for name in tasks] == [True, True, False]
+    assert "qa of small-1" in origin
+
+    for heads_from, match in (
+        ({"qa": tmp_path / "first", "faces": tmp_path / "first"}, r"\['faces'\]; recipe .*'ner'"),
+        ({"mood": tmp_path / "first"}, r"no head 'mood'; it has \['ner', 'qa'\]"),
+    ):
+        with pytest.raises(InputError, match=match):
+            train_recipe(
+                replace(still, tasks=tasks["third"]),
+                tmp_path / "fourth",
+                begin_from=tmp_path / "first",
+                heads_from=heads_from,
+            )
+    with pytest.raises(InputError, match="expected begin_from too"):
+        train_recipe(recipe, tmp_path / "fourth", heads_from={"qa": tmp_path / "first"})
 
 
 def test_last_layers_may_begin_as_published(recipe: Recipe, tmp_path: Path) -> None:
@@ -592,7 +610,7 @@ def test_bad_requests(tiny_folder: Path, tmp_path: Path) -> None:
 
 
 def test_recipes_by_name_and_path(tmp_path: Path) -> None:
-    assert [task.name for task in load_recipe("base_en").tasks] == [
+    assert [task.name for task in load_recipe("base_en_layers").tasks] == [
         "ner",
         "sentiment",
         "topic",
@@ -600,7 +618,8 @@ def test_recipes_by_name_and_path(tmp_path: Path) -> None:
         "embedding",
     ]
     with pytest.raises(
-        UnknownNameError, match="known: base_en, base_en_layers, ner, qa, sentiment, topic"
+        UnknownNameError,
+        match="known: base_en, base_en_embedding, base_en_layers, ner, qa, sentiment, topic",
     ):
         load_recipe("cooking")
     path = tmp_path / "mine.py"

@@ -65,11 +65,18 @@ def train(
     ] = None,
     model: Model = "base-en",
     begin_from: Annotated[
-        list[str] | None,
+        str | None,
         typer.Option(
             "--from",
-            help="Let a recipe go on from this bundle's weights, not from the published backbone. "
-            "Given again: what tasks have for themselves that are not in the bundles before.",
+            help="Let a recipe go on from this bundle's weights, not from the published backbone.",
+        ),
+    ] = None,
+    heads: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--head",
+            metavar="TASK=BUNDLE",
+            help="With --from: where this task's head and own layers come from. Repeat it.",
         ),
     ] = None,
     seed: Annotated[
@@ -95,11 +102,11 @@ def train(
             if value is not None:
                 raise InputError(f"{option} goes with --task; the recipe {recipe} says it itself")
         path, scores = _recipe(
-            recipe, output, begin_from, seed, device, checkpoint_minutes, overwrite
+            recipe, output, begin_from, heads or [], seed, device, checkpoint_minutes, overwrite
         )
     else:
-        if begin_from:
-            raise InputError("--from goes with a recipe; --task begins from --model")
+        if begin_from or heads:
+            raise InputError("--from and --head go with a recipe; --task begins from --model")
         _require("train", "torch", "transformers", *(["peft"] if tune == "lora" else []))
         from nlpkit.engines import choose
         from nlpkit.training.run import train_pack
@@ -135,7 +142,8 @@ def train(
 def _recipe(
     name: str,
     output: Path | None,
-    begin_from: list[str] | None,
+    begin_from: str | None,
+    heads: list[str],
     seed: int | None,
     device: str,
     checkpoint_minutes: float,
@@ -143,6 +151,11 @@ def _recipe(
 ) -> tuple[Path, dict[str, float]]:
     from nlpkit.training.recipe import load_recipe
 
+    heads_from = dict(one.partition("=")[::2] for one in heads)
+    if not all(heads_from.values()):
+        raise InputError(f"--head {' --head '.join(heads)}: expected TASK=BUNDLE, as qa=base-en")
+    if heads_from and begin_from is None:
+        raise InputError("--head goes with --from, which gives the backbone")
     recipe = load_recipe(name)
     _require("train", "torch", "transformers")
     from nlpkit.engines import choose
@@ -154,7 +167,8 @@ def _recipe(
         path = train_recipe(
             recipe,
             output or Path(f"{recipe.name}-{recipe.version}"),
-            begin_from=begin_from or (),
+            begin_from=begin_from,
+            heads_from=heads_from,
             device=choose(device).device,
             checkpoint_minutes=checkpoint_minutes,
             overwrite=overwrite,

@@ -61,6 +61,8 @@ SLOW, WAY = 0.1, 6
 M_MMAP_THRESHOLD, LARGE = -3, 1 << 20
 #: Levels of an int8 grid.
 LEVELS = 256
+#: The share of the layers that a branch must share for the trunk to be cut where it leaves.
+LEAST_SHARED = 1 / 3
 #: What is added to the attention scores of padding: far below all, and finite in bf16.
 UNSEEN = -1e4
 
@@ -68,6 +70,7 @@ UNSEEN = -1e4
 class Piece(NamedTuple):
     """Layers ``first`` to ``last`` of a branch; from the tokens where ``first`` is 0.
 
+    Before the branch's own layers these are the backbone's.
     With ``only_first`` the last of them computes the first position alone.
     """
 
@@ -143,8 +146,12 @@ class OpenVinoEngine:
         self._activations = (activations or {}) if precision == "int8" else {}
         self._n_layers = int(config["num_hidden_layers"])
         self._branches = branches_of(weights)
-        forks = {self._n_layers - n_own for n_own in self._branches.values()}
-        self._cuts = [*sorted({0} | (forks or {self._n_layers - 1})), self._n_layers]
+        forks = {name: self._n_layers - n_own for name, n_own in self._branches.items()}
+        #: Where branches leave the trunk. One that shares little has a whole piece, since every
+        #: cut costs all that pass it.
+        self._forks = {n: f if f >= LEAST_SHARED * self._n_layers else 0 for n, f in forks.items()}
+        cuts = {0, *self._forks.values()} if forks else {0, self._n_layers - 1}
+        self._cuts = [*sorted(cuts), self._n_layers]
         self._pieces: dict[Piece, Any] = {}
         self._mapped: list[Any] = []  #: memory that compiled models read
         self._lock = threading.Lock()
@@ -171,7 +178,7 @@ class OpenVinoEngine:
         """
         packed, length = Packed.of(batch), batch.mask.shape[1]
         wanted = set(branches)
-        forks = {name: self._n_layers - self._branches[name] for name in wanted if name}
+        forks = {name: self._forks[name] for name in wanted if name}
         deepest = self._n_layers if "" in wanted else max(forks.values())
         found: dict[str, Floats] = {}
         with self._lock:  # requests would take turns on the processors anyway
@@ -338,10 +345,12 @@ class Graph:
             hidden = self._embeddings(*inputs)
         unseen = ops.subtract(_const(np.float32(1)), ops.convert(rows.mask, Type.f32))
         bias = ops.unsqueeze(ops.multiply(unseen, _const(np.float32(UNSEEN))), _ints(1, 2))
+        n_own = branches_of(self.weights).get(piece.branch, 0)
         for layer in range(piece.first, piece.last):
-            tensors = layer_tensors(self.weights, piece.branch, layer)
+            branch = piece.branch if layer >= self._size("num_hidden_layers") - n_own else ""
+            tensors = layer_tensors(self.weights, branch, layer)
             only = piece.only_first and layer == piece.last - 1
-            name = layer_name(piece.branch, layer)
+            name = layer_name(branch, layer)
             hidden = self._layer(tensors, name, hidden, bias, rows, only)
         if piece.only_first:
             hidden = ops.transpose(hidden, _ints(1, 0, 2))

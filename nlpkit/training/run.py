@@ -77,7 +77,8 @@ def train_recipe(
     recipe: Recipe,
     output: Path,
     *,
-    begin_from: str | Path | Sequence[str | Path] = (),
+    begin_from: str | Path | None = None,
+    heads_from: Mapping[str, str | Path] | None = None,
     device: str = "cpu",
     checkpoint_minutes: float = 5.0,
     storage: str = "int8",
@@ -89,8 +90,8 @@ def train_recipe(
     Checkpoints and curves lie in ``<output>.training``; the same call resumes from them.
     ``<output>.training/float32`` holds the same model with its weights unquantised.
     ``begin_from`` is a bundle whose backbone, branches and heads the tasks go on from; without it
-    they begin with the recipe's backbone as it is published. Of several bundles the first gives
-    the backbone, the others heads with layers of their own, of tasks that those before lack.
+    they begin with the recipe's backbone as it is published. ``heads_from`` says of tasks, by name,
+    from which other bundle their heads and own layers come.
 
     Raises:
         InputError: the bundle's backbone reads word shapes and the recipe's does not, or the
@@ -100,8 +101,12 @@ def train_recipe(
         raise OutputExistsError.of(output)
     check_device(device)
     work = work_folder(output)
-    bundles = [begin_from] if isinstance(begin_from, str | Path) else [*begin_from]
-    start = _begin_from(bundles, recipe) if bundles else start_of(recipe)
+    if begin_from is not None:
+        start = _begin_from(begin_from, heads_from or {}, recipe)
+    elif heads_from:
+        raise InputError(f"heads from {dict(heads_from)}; expected begin_from too, a bundle")
+    else:
+        start = start_of(recipe)
     trained = train(
         recipe,
         work,
@@ -116,16 +121,21 @@ def train_recipe(
     return output
 
 
-def _begin_from(bundles: Sequence[str | Path], recipe: Recipe) -> Start:
-    found = [read_bundle(bundle) for bundle in bundles]
-    for name, bundle in zip(bundles, found, strict=True):
-        if bundle.manifest.shape_types != recipe.word_shape_types:
+def _begin_from(bundle: str | Path, others: Mapping[str, str | Path], recipe: Recipe) -> Start:
+    unknown = {*others} - {task.name for task in recipe.tasks}
+    if unknown:
+        raise InputError(
+            f"heads from other bundles for {sorted(unknown)}; recipe {recipe.name} has the tasks "
+            f"{[task.name for task in recipe.tasks]}"
+        )
+    found = {path: read_bundle(path) for path in dict.fromkeys([bundle, *others.values()])}
+    for path, one in found.items():
+        if one.manifest.shape_types != recipe.word_shape_types:
             raise InputError(
-                f"{name}: word shapes are token types there: {bundle.manifest.shape_types}; "
-                f"expected {recipe.word_shape_types}, as word_shape_types of recipe {recipe.name} "
-                "says"
+                f"{path}: word shapes are token types there: {one.manifest.shape_types}; expected "
+                f"{recipe.word_shape_types}, as word_shape_types of recipe {recipe.name} says"
             )
-    return start_from(*found)
+    return start_from(found[bundle], {name: found[path] for name, path in others.items()})
 
 
 def save_trained(

@@ -96,28 +96,45 @@ def start_of(recipe: Recipe) -> Start:
     return Start(backbone, encoder)
 
 
-def start_from(bundle: Bundle, *others: Bundle) -> Start:
-    """A bundle's backbone, branches and heads; from others, heads with layers of their own.
+def start_from(bundle: Bundle, others: Mapping[str, Bundle] | None = None) -> Start:
+    """A bundle's backbone, branches and heads; ``others`` give the heads that they are named by.
+
+    Such a head comes with all layers up to it, of which a task takes as many as it has for itself.
 
     Raises:
-        InputError: another bundle's backbone is of another shape.
+        InputError: another bundle's backbone is of another shape, or it has no such head.
     """
     config = bundle.manifest.config
-    engine = TorchEngine.from_weights(dequantise(bundle.weights), config, "cpu", "fp32")
+    engine = _torch_engine(bundle)
     branches, heads = dict(engine.branches), dict(bundle.heads)
-    for other in others:
+    origin = [f"{bundle.manifest.id} {bundle.sha256}"]
+    for name, other in (others or {}).items():
         if other.manifest.config != config:
             raise InputError(
                 f"{other.manifest.id} has the backbone {dict(other.manifest.config)}; expected "
                 f"that of {bundle.manifest.id}, {dict(config)}"
             )
-        tensors = dequantise(other.weights)
-        theirs = TorchEngine.from_weights(tensors, config, "cpu", "fp32").branches
-        new = {n: head for n, head in other.heads.items() if head.branch and n not in heads}
-        branches = {head.branch: theirs[head.branch] for head in new.values()} | branches
-        heads |= new
-    origin = " ".join(f"{one.manifest.id} {one.sha256}" for one in (bundle, *others))
-    return Start(engine.backbone, bundle.encoder, branches, heads, origin)
+        if name not in other.heads:
+            raise InputError(f"{other.manifest.id} has no head {name!r}; it has {[*other.heads]}")
+        heads[name] = other.heads[name]
+        branch = other.heads[name].branch
+        branches[branch or name] = _layers_up_to(_torch_engine(other), branch)
+        origin.append(f"{name} of {other.manifest.id} {other.sha256}")
+    return Start(engine.backbone, bundle.encoder, branches, heads, " ".join(origin))
+
+
+def _layers_up_to(engine: TorchEngine, branch: str) -> nn.ModuleList:
+    """The layers of the backbone that a branch (``""``: its own end) goes on from, and its own."""
+    backbone: Any = engine.backbone
+    own = [*engine.branches.get(branch, ())]
+    shared = [*backbone.encoder.layer][: backbone.config.num_hidden_layers - len(own)]
+    return nn.ModuleList([*shared, *own])
+
+
+def _torch_engine(bundle: Bundle) -> TorchEngine:
+    return TorchEngine.from_weights(
+        dequantise(bundle.weights), bundle.manifest.config, "cpu", "fp32"
+    )
 
 
 def train(
