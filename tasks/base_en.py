@@ -342,8 +342,8 @@ KNOWN_FAILURES = (
     "wrong quotation or none; a well-made trick question without an answer is often answered.",
     "The default is cautious: questions that a text answers in other words are often refused; "
     "no_answer=False quotes the best span all the same.",
-    "Tweets and forum posts: it finds two in three of the persons and locations there, but more "
-    "than half of what it marks as such is wrong (WNUT-17).",
+    "Tweets and forum posts: it finds two in three of the persons and locations there, but nearly "
+    "half of what it marks as such is wrong (WNUT-17).",
     "Zero-shot labels follow word meaning, not logic: negations and abstract labels fail.",
 )
 
