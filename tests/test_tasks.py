@@ -121,7 +121,9 @@ def test_held_out_phrases_of_a_sentence() -> None:
     assert parts == {"a truly bad film", "a truly bad", "truly bad film"}
 
 
-@pytest.mark.parametrize("name", ["ner", "sentiment", "topic", "qa", "base_en"])
+@pytest.mark.parametrize(
+    "name", ["ner", "sentiment", "topic", "qa", "base_en", "base_en_embedding"]
+)
 def test_the_examples_fit_their_heads(name: str, data_folder: Path) -> None:
     for task in load_recipe(name).tasks:
         if name == "base_en" and task.name == "ner":

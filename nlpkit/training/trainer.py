@@ -108,6 +108,7 @@ def start_from(bundle: Bundle, others: Mapping[str, Bundle] | None = None) -> St
     engine = _torch_engine(bundle)
     branches, heads = dict(engine.branches), dict(bundle.heads)
     origin = [f"{bundle.manifest.id} {bundle.sha256}"]
+    engines: dict[str, TorchEngine] = {}  # a bundle may give several heads
     for name, other in (others or {}).items():
         if other.manifest.config != config:
             raise InputError(
@@ -118,14 +119,21 @@ def start_from(bundle: Bundle, others: Mapping[str, Bundle] | None = None) -> St
             raise InputError(f"{other.manifest.id} has no head {name!r}; it has {[*other.heads]}")
         heads[name] = other.heads[name]
         branch = other.heads[name].branch
-        branches[branch or name] = _layers_up_to(_torch_engine(other), branch)
+        if other.sha256 not in engines:
+            engines[other.sha256] = _torch_engine(other)
+        branches[branch or name] = _layers_up_to(engines[other.sha256], branch)
         origin.append(f"{name} of {other.manifest.id} {other.sha256}")
     return Start(engine.backbone, bundle.encoder, branches, heads, " ".join(origin))
 
 
 def _layers_up_to(engine: TorchEngine, branch: str) -> nn.ModuleList:
-    """The layers of the backbone that a branch (``""``: its own end) goes on from, and its own."""
+    """The layers of the backbone that a branch (``""``: its own end) goes on from, and its own.
+
+    None of a backbone that is no BERT: no head has layers of its own there.
+    """
     backbone: Any = engine.backbone
+    if backbone.config.model_type != "bert":
+        return nn.ModuleList()
     own = [*engine.branches.get(branch, ())]
     shared = [*backbone.encoder.layer][: backbone.config.num_hidden_layers - len(own)]
     return nn.ModuleList([*shared, *own])
