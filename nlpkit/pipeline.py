@@ -57,7 +57,7 @@ MIN_CONTEXT = 128
 ZERO_SHOT_SCALE = 20.0
 #: How zero-shot labels are put into words unless told: their embeddings' mean names a class better
 #: than one phrase (Radford et al. 2021, CLIP). Of five by benchmarks/zero_shot.py.
-TEMPLATES = ("{}.", "topic: {}")
+TEMPLATES = ("{}.", "topic: {}", "This text is about {}.")
 
 
 @dataclass(frozen=True, slots=True)
