@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -105,15 +105,30 @@ def weigh(
 
 
 def score_answers(questions: Sequence[QAExample], answers: Sequence[Answer]) -> Measured:
-    """SQuAD's F1 and exact match."""
+    """SQuAD's F1 and exact match.
+
+    Where questions have several answers the details hold the scores with the first of each alone:
+    what a set with one answer a question, such as SQuAD's training part, would say.
+    """
     f1s = _scores_of(metrics.answer_f1, questions, answers)
     exact = _scores_of(metrics.exact_match, questions, answers)
     scores = {"f1": mean(f1s), "em": mean(exact)}
     weighted = {"f1": mean_of(f1s), "em": mean_of(exact)}
+    confidences = [answer.score for answer in answers]
     details = {
         "slices": _slices(questions, f1s, exact),
-        **calibration([answer.score for answer in answers], [value == 1 for value in exact]),
+        **calibration(confidences, [value == 1 for value in exact]),
     }
+    if any(len(question.answers) > 1 for question in questions):
+        firsts = [replace(question, answers=question.answers[:1]) for question in questions]
+        exact = _scores_of(metrics.exact_match, firsts, answers)
+        details["first_answer"] = {
+            "f1": mean(_scores_of(metrics.answer_f1, firsts, answers)),
+            "em": mean(exact),
+            "expected_calibration_error": metrics.expected_calibration_error(
+                confidences, [value == 1 for value in exact]
+            ),
+        }
     return Measured(
         scores,
         len(questions),
