@@ -194,6 +194,21 @@ def test_tags_are_the_best_legal_sequence(logits: Floats) -> None:
     np.testing.assert_allclose(probabilities.sum(axis=1), 1, atol=1e-5)
 
 
+@given(
+    logits=hnp.arrays(
+        np.float32, st.tuples(st.integers(5, 60), st.just(5)), elements=st.floats(-5, 5, width=16)
+    )
+)
+def test_tags_of_a_long_text_are_the_best_from_end_to_end(logits: Floats) -> None:
+    """Only what cannot stand is looked at again, yet no path through the whole is better."""
+    head = TokenHead(LABELS)
+    tags, _ = head.tag(logits)
+    assert legal([LABELS[tag] for tag in tags])
+    best = head._viterbi(logits, at_start=True)
+    places = np.arange(len(tags))
+    assert logits[places, tags].sum() == pytest.approx(logits[places, best].sum(), abs=1e-3)
+
+
 def token_logits(encoder: TextEncoder, text: str, tags: str, sure: float = 8.0) -> list[Floats]:
     """Logits of one row that say these tags, one for each token ("." is O); after I-X comes B-X."""
     n_tokens = len(encoder.encode([text])[0])

@@ -55,6 +55,7 @@ class TokenHead:
         self.kinds = np.array([[*self._of_type].index(kind) for kind in self._types])
         self._opens = np.array([label.startswith("B-") for label in self.labels])
         self._legal = _legal_transitions(self.labels)
+        self._follow_all = np.asarray(self._legal.all(axis=0))
         self._outside = self.labels.index("O")
 
     @property
@@ -130,18 +131,39 @@ class TokenHead:
     def tag(self, logits: Floats) -> tuple[NDArray[np.int64], Floats]:
         """The best legal tag of each word and the probabilities; (n_words, n_labels) in."""
         logits = logits / np.float32(self.temperature)
+        return self._best_legal(logits), softmax(logits)
+
+    def _best_legal(self, logits: Floats) -> NDArray[np.int64]:
+        """Each word's best tag, and the best legal path around those that cannot stand there.
+
+        The path is the best of the whole text: every stretch has its own best one, and where two
+        meet the transition is legal.
+        """
         tags: NDArray[np.int64] = logits.argmax(axis=1)
-        if not self._is_legal(tags):
-            tags = self._viterbi(logits)
-        return tags, softmax(logits)
-
-    def _is_legal(self, tags: NDArray[np.int64]) -> bool:
         before = np.concatenate([[self._outside], tags[:-1]])
-        return bool(self._legal[before, tags].all())
+        mended: list[tuple[int, int]] = []
+        for wrong in np.flatnonzero(~self._legal[before, tags]).tolist():
+            if mended and wrong < mended[-1][1]:
+                continue
+            first, last, step = wrong, wrong + 1, 1
+            while last < len(tags) and not self._follow_all[tags[last]]:
+                last += 1
+            path = tags[first:last]
+            while first == wrong or (first and not self._legal[tags[first - 1], path[0]]):
+                first, step = max(first - step, 0), 2 * step
+                while mended and first < mended[-1][1]:
+                    first = min(first, mended.pop()[0])
+                path = self._viterbi(logits[first:last], at_start=first == 0)
+                if first == 0:
+                    break
+            tags[first:last] = path
+            mended.append((first, last))
+        return tags
 
-    def _viterbi(self, logits: Floats) -> NDArray[np.int64]:
+    def _viterbi(self, logits: Floats, at_start: bool) -> NDArray[np.int64]:
+        """The best legal path; that of a text's beginning starts outside of all entities."""
         penalty = np.where(self._legal, 0.0, -1e9)
-        best = logits[0] + penalty[self._outside]
+        best = logits[0] + penalty[self._outside] * at_start
         came_from = np.zeros(logits.shape, dtype=np.int64)
         for i in range(1, len(logits)):
             scores = best[:, None] + penalty
