@@ -10,7 +10,7 @@ How      Entities, classes and the embedding learn together, on first layers tha
          the pooled vector (after a learned square matrix) near that of all-MiniLM-L6-v2 on the same
          tokens. Word shapes enter the backbone as token types. Of the upper half of the backbone
          entities have a copy, and classes, which are read from [CLS], of the last layer.
-         base_en_embedding and base_en_layers are the other parts.
+         base_en_embedding, base_en_answers and base_en_classes are the other parts.
 Run      nlpkit train ner --output teacher
          NLPKIT_TEACHERS=teacher nlpkit train base_en --from teacher.training/float32 \
            --head sentiment=base-en-4 --head topic=base-en-4 --output base-en-first
@@ -349,10 +349,10 @@ KNOWN_FAILURES = (
 
 
 def recipe() -> Recipe:
-    """The first part of what base-en-5 learned, going on from a teacher of entities."""
+    """The first part of what base-en-6 learned, going on from a teacher of entities."""
     return Recipe(
         name="base-en",
-        version=5,
+        version=6,
         description="Entities, sentiment, topic and embeddings for English",
         tasks=(
             replace(

@@ -18,7 +18,7 @@ base = load_recipe_module("base_en")
 
 
 def recipe() -> Recipe:
-    """The second part of what base-en-5 learned."""
+    """The second part of what base-en-6 learned."""
     first: Recipe = base.recipe()
     ner, sentiment, topic, embedding = first.tasks
     return replace(

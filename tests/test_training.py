@@ -610,7 +610,7 @@ def test_bad_requests(tiny_folder: Path, tmp_path: Path) -> None:
 
 
 def test_recipes_by_name_and_path(tmp_path: Path) -> None:
-    assert [task.name for task in load_recipe("base_en_layers").tasks] == [
+    assert [task.name for task in load_recipe("base_en_classes").tasks] == [
         "ner",
         "sentiment",
         "topic",
@@ -619,7 +619,7 @@ def test_recipes_by_name_and_path(tmp_path: Path) -> None:
     ]
     with pytest.raises(
         UnknownNameError,
-        match="known: base_en, base_en_embedding, base_en_layers, ner, qa, sentiment, topic",
+        match="known: base_en, base_en_answers, base_en_classes, base_en_embedding, ner, qa, ",
     ):
         load_recipe("cooking")
     path = tmp_path / "mine.py"

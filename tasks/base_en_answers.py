@@ -1,14 +1,12 @@
-"""base-en, last part: answers and classes learn layers of their own; the backbone stays.
+"""base-en, fourth part: answers learn layers of their own; the backbone stays.
 
-Data     As in base_en, and that of qa beside this file.
+Data     That of qa beside this file.
 Terms    As in base_en.
 How      Answers read a question beside a text, so they never share a pass with the other heads,
          only weights: the vectors of tokens and the first layer. Their own five go on from those
-         of base-en-4, on what entities made of the layer below. Classes have the last layer, which
-         goes on from the first part's, on what the embedding made of the ones below.
-Run      nlpkit train base_en_layers --from base-en-second.training/float32 --head qa=base-en-4 \
-           --head sentiment=base-en-first.training/float32 \
-           --head topic=base-en-first.training/float32 --output base-en-5
+         of base-en-4, on what entities made of the layer below.
+Run      nlpkit train base_en_answers --from base-en-second.training/float32 --head qa=base-en-4 \
+           --output base-en-third
 Score    see the bundle's card
 """
 
@@ -22,7 +20,7 @@ base, second = (load_recipe_module(name) for name in ("base_en", "base_en_embedd
 
 
 def recipe() -> Recipe:
-    """The last part of what base-en-5 learned."""
+    """The third part of what base-en-6 learned."""
     before: Recipe = second.recipe()
     ner, sentiment, topic, embedding = before.tasks
     return replace(
@@ -30,8 +28,8 @@ def recipe() -> Recipe:
         description="Entities, sentiment, topic, answers and embeddings for English",
         tasks=(
             ner,
-            replace(sentiment, epochs=0.3, train_backbone=False),
-            replace(topic, epochs=0.2, train_backbone=False),
+            replace(sentiment, train_backbone=False),
+            replace(topic, train_backbone=False),
             replace(base.qa.task(0.8, own_layers=5), train_backbone=False),
             replace(embedding, epochs=0),
         ),
