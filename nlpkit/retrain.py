@@ -29,7 +29,7 @@ from nlpkit.bundle import write_pack
 from nlpkit.engines import PluggedHead
 from nlpkit.errors import InputError, UnknownNameError, UnknownTextWarning
 from nlpkit.heads import Reading, SequenceHead, TokenHead
-from nlpkit.heads.base import Array, Floats, Parameters, softmax
+from nlpkit.heads.base import Array, Floats, Parameters, over_windows, softmax
 from nlpkit.heads.token import join_owned
 from nlpkit.pipeline import Pipeline
 from nlpkit.readers import TextExample, TokenExample
@@ -333,7 +333,7 @@ class _ClassFeatures(SequenceHead):
     def decode(self, logits: Sequence[Floats], reading: Reading) -> Any:
         if not len(reading.encoded):
             return np.zeros((0, 0), np.float32)
-        return np.average(np.stack(logits), axis=0, weights=np.asarray(reading.n_owned))[None]
+        return over_windows(logits, reading)[None]
 
 
 class _WordFeatures(TokenHead):

@@ -104,6 +104,14 @@ def pool(hidden: Array, batch: Batch, how: str) -> Array:
     return (owned[:, None, :] @ hidden)[:, 0] / counts.clamp(min=1)
 
 
+def over_windows(values: Sequence[Floats], reading: Reading) -> Floats:
+    """The mean of what was read from each window, by the number of tokens that it owns."""
+    if len(values) == 1:
+        return values[0]
+    weights = np.asarray(reading.n_owned, dtype=np.float32)
+    return np.asarray(np.average(np.stack(values), axis=0, weights=weights), dtype=np.float32)
+
+
 def as_type_of(reference: Array, values: Array) -> Array:
     """Values in the number type of the reference: numpy would turn both into float64."""
     if isinstance(values, np.ndarray):

@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from nlpkit.errors import InputError
-from nlpkit.heads.base import Array, Floats, Parameters, Reading, pool, project
+from nlpkit.heads.base import Array, Floats, Parameters, Reading, over_windows, pool, project
 from nlpkit.text import Batch
 
 #: What cosines are multiplied by before a softmax over a batch (sentence-transformers' value).
@@ -76,13 +76,10 @@ class PoolingHead:
     def decode(self, logits: Sequence[Floats], reading: Reading) -> Floats:
         if not len(reading.encoded):
             return np.zeros(reading.width, dtype=np.float32)
-        stacked = np.stack(logits)
         if self.pooling == "max":
-            vector = stacked.max(axis=0)
+            vector: Floats = np.stack(logits).max(axis=0)
         else:
-            vector = np.average(
-                stacked, axis=0, weights=np.asarray(reading.n_owned, dtype=np.float32)
-            )
+            vector = over_windows(logits, reading)
         if self.normalize:
             vector = vector / max(float(np.linalg.norm(vector)), 1e-12)
         return np.asarray(vector, dtype=np.float32)

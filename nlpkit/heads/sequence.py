@@ -8,7 +8,16 @@ from typing import Any, ClassVar
 import numpy as np
 
 from nlpkit.errors import InputError
-from nlpkit.heads.base import Array, Floats, Parameters, Reading, linear, pool, softmax
+from nlpkit.heads.base import (
+    Array,
+    Floats,
+    Parameters,
+    Reading,
+    linear,
+    over_windows,
+    pool,
+    softmax,
+)
 from nlpkit.text import Batch
 from nlpkit.types import Label
 
@@ -97,8 +106,7 @@ class SequenceHead:
         """All labels with their scores, best first; nothing for a text without tokens."""
         if not len(reading.encoded):
             return []
-        weights = np.asarray(reading.n_owned, dtype=np.float32)
-        scores = self.scores(np.average(np.stack(logits), axis=0, weights=weights))
+        scores = self.scores(over_windows(logits, reading))
         order = np.argsort(-scores, kind="stable")
         return [Label(self.labels[i], float(scores[i])) for i in order]
 

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from nlpkit.errors import InputError
 from nlpkit.heads import SequenceHead, SpanHead, TokenHead
+from nlpkit.heads.base import over_windows
 from nlpkit.heads.span import log_odds
 from nlpkit.metrics import exact_match, expected_calibration_error
 from nlpkit.pipeline import Pipeline
@@ -113,8 +114,7 @@ class _ClassLogits(SequenceHead):
     """Gives a text's logits."""
 
     def decode(self, logits: Any, reading: Any) -> Any:
-        weights = np.asarray(reading.n_owned, dtype=np.float32)
-        return np.average(np.stack(logits), axis=0, weights=weights) if len(logits) else None
+        return over_windows(logits, reading) if len(logits) else None
 
 
 class WordLogits(TokenHead):
