@@ -21,7 +21,7 @@ from typing import Any
 
 from nlpkit.engines import choose
 from nlpkit.errors import UnknownNameError
-from nlpkit.training.recipe import Recipe, Task, load_recipe
+from nlpkit.training.recipe import Recipe, Task, load_recipe, load_recipe_module
 from nlpkit.training.scores import evenly
 from nlpkit.training.trainer import Progress, start_of, train
 
@@ -47,6 +47,14 @@ def smoothed(recipe: Recipe, share: float, kind: str = "") -> Recipe:
     return tasks_changed(recipe, change)
 
 
+def untaught(recipe: Recipe) -> Recipe:
+    """Entities from their own examples alone, without what teachers read; as many tokens in all."""
+    alone = load_recipe_module("ner").examples
+    return tasks_changed(
+        recipe, lambda t: replace(t, examples=alone) if t.kind == "token-classification" else t
+    )
+
+
 def without_way(recipe: Recipe, *ways: str) -> Recipe:
     """QA without these ways to make a question unanswerable."""
 
@@ -62,6 +70,8 @@ def without_way(recipe: Recipe, *ways: str) -> Recipe:
 #: What is changed, by name.
 CHANGES: dict[str, Change] = {
     BASE: lambda r: r,
+    "word_shapes": lambda r: replace(r, word_shape_types=False),
+    "teachers": untaught,
     "label_smoothing": lambda r: smoothed(r, 0.0),
     "label_smoothing_ner": lambda r: smoothed(r, 0.05, "token-classification"),
     "ema": lambda r: replace(r, ema=0.0),
