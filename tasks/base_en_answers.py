@@ -1,4 +1,4 @@
-"""base-en, fourth part: answers learn layers of their own; the backbone stays.
+"""base-en, third part: answers learn layers of their own; the backbone stays.
 
 Data     That of qa beside this file.
 Terms    As in base_en.
@@ -28,8 +28,8 @@ def recipe() -> Recipe:
         description="Entities, sentiment, topic, answers and embeddings for English",
         tasks=(
             ner,
-            replace(sentiment, train_backbone=False),
-            replace(topic, train_backbone=False),
+            sentiment,
+            topic,
             replace(base.qa.task(0.8, own_layers=5), train_backbone=False),
             replace(embedding, epochs=0),
         ),

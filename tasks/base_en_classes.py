@@ -27,8 +27,8 @@ def recipe() -> Recipe:
         before,
         tasks=(
             ner,
-            replace(sentiment, epochs=1.5, label_smoothing=0.0),
-            replace(topic, epochs=1),
+            replace(sentiment, epochs=1.5, train_backbone=False, label_smoothing=0.0),
+            replace(topic, epochs=1, train_backbone=False),
             replace(qa, epochs=0),
             embedding,
         ),

@@ -176,11 +176,12 @@ def legal(tags: Sequence[str]) -> bool:
     return all(tag[:2] != "I-" or last[2:] == tag[2:] for last, tag in pairwise(("O", *tags)))
 
 
-@given(
-    logits=hnp.arrays(
-        np.float32, st.tuples(st.integers(1, 4), st.just(5)), elements=st.floats(-5, 5, width=16)
-    )
-)
+def logits_of_words(least: int, most: int) -> st.SearchStrategy[Floats]:
+    shapes = st.tuples(st.integers(least, most), st.just(len(LABELS)))
+    return hnp.arrays(np.float32, shapes, elements=st.floats(-5, 5, width=16))
+
+
+@given(logits=logits_of_words(1, 4))
 def test_tags_are_the_best_legal_sequence(logits: Floats) -> None:
     head = TokenHead(LABELS)
     tags, probabilities = head.tag(logits)
@@ -194,11 +195,7 @@ def test_tags_are_the_best_legal_sequence(logits: Floats) -> None:
     np.testing.assert_allclose(probabilities.sum(axis=1), 1, atol=1e-5)
 
 
-@given(
-    logits=hnp.arrays(
-        np.float32, st.tuples(st.integers(5, 60), st.just(5)), elements=st.floats(-5, 5, width=16)
-    )
-)
+@given(logits=logits_of_words(5, 60))
 def test_tags_of_a_long_text_are_the_best_from_end_to_end(logits: Floats) -> None:
     """Only what cannot stand is looked at again, yet no path through the whole is better."""
     head = TokenHead(LABELS)

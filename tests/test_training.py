@@ -619,7 +619,8 @@ def test_recipes_by_name_and_path(tmp_path: Path) -> None:
     ]
     with pytest.raises(
         UnknownNameError,
-        match="known: base_en, base_en_answers, base_en_classes, base_en_embedding, ner, qa, ",
+        match="known: base_en, base_en_answers, base_en_classes, base_en_embedding, ner, qa, "
+        "sentiment, topic",
     ):
         load_recipe("cooking")
     path = tmp_path / "mine.py"
