@@ -40,7 +40,8 @@ from nlpkit.heads import make_head
 from nlpkit.text import TextEncoder
 from nlpkit.weights import branches_of
 
-FORMAT = 1
+#: What is written, and what can be read: 2 added matrices that are stored smoothed.
+FORMAT, READABLE = 2, (1, 2)
 FOLDER = Path(__file__).parent / "bundles"
 WEIGHTS = "weights.safetensors"
 ACTIVATIONS = "activations.safetensors"
@@ -353,10 +354,10 @@ def _json(file: Path, what: str) -> dict[str, Any]:
         ) from None
     except ValueError as error:
         raise BundleError(f"{file} is not JSON ({error}): get {what} again") from None
-    if not isinstance(record, dict) or record.get("format") != FORMAT:
+    if not isinstance(record, dict) or record.get("format") not in READABLE:
         got = record.get("format") if isinstance(record, dict) else type(record).__name__
         raise BundleError(
-            f"{file} is of format {got}, this nlpkit reads format {FORMAT}: "
+            f"{file} is of format {got}, this nlpkit reads formats 1 and 2: "
             "install the nlpkit-bert version that wrote it, or get a newer bundle"
         )
     # Bundles written before this line was have no hash of their own; everything else in them has.

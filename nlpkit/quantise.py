@@ -9,7 +9,7 @@ Lin et al. 2024 (AWQ). What the bundle then stores is described in nlpkit.engine
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
@@ -24,7 +24,7 @@ from nlpkit.errors import InputError, OutputExistsError
 from nlpkit.heads import SpanHead
 from nlpkit.heads.base import Floats
 from nlpkit.text import Batch, Row, TextEncoder, batches, pad, windows
-from nlpkit.weights import Tensors
+from nlpkit.weights import SMOOTH, Tensors, branches_of, layer_grids
 
 #: At most this many texts are looked at; a made-up question has this many tokens.
 MOST_TEXTS, QUESTION = 1000, 12
@@ -108,7 +108,8 @@ def fit_activations(
     """``<product>.smooth`` (inputs,) and ``<product>.range`` (low, high) of every product, and
     ``<product>.exact``, the numbers of the channels that stay out of it.
 
-    ``batches`` are rows like those that the backbone will read, questions with contexts too.
+    ``batches`` are rows like those that the backbone will read, questions with contexts too. Where
+    a product is stored smoothed, it stays so.
 
     Raises:
         InputError: no batch is there to look at.
@@ -122,14 +123,30 @@ def fit_activations(
     if not inputs:
         raise InputError("there are no texts to fit int8 on; expected a few hundred")
     found: dict[str, NDArray[Any]] = {}
+    known = stored_smooths(weights, config)
     for name, seen in inputs.items():
-        weight = taps.weights[name]
+        weight, apart = taps.weights[name], np.empty(0, dtype=np.int64)
         if weight.shape[0] > weight.shape[1]:  # the product after GELU: its outliers go far
             found[f"{name}.exact"] = apart = outliers(seen)
-            seen, weight = seen.without(apart), weight.copy()
-            weight[apart] = 0
-        found[f"{name}.smooth"], found[f"{name}.range"] = fit_product(seen, weight)
+            seen = seen.without(apart)
+        rest = weight.copy()
+        rest[apart] = 0
+        smooth, found[f"{name}.range"] = fit_product(seen, rest, known.get(name + SMOOTH))
+        if name + SMOOTH not in known:  # exact channels are stored as well as any
+            usual = np.median(np.abs(weight * smooth[:, None]).max(axis=1))
+            smooth[apart] = usual / np.maximum(np.abs(weight[apart]).max(axis=1), 1e-5)
+        found[name + SMOOTH] = smooth
     return found
+
+
+def stored_smooths(weights: Tensors, config: Mapping[str, Any]) -> Tensors:
+    """``<product>.smooth`` of the products that are stored smoothed."""
+    n_layers = int(config["num_hidden_layers"])
+    found: dict[str, NDArray[Any]] = {}
+    for branch, n_own in {"": n_layers, **branches_of(weights)}.items():
+        for layer in range(n_layers - n_own, n_layers):
+            found |= layer_grids(weights, branch, layer)
+    return {name: value for name, value in found.items() if name.endswith(SMOOTH)}
 
 
 def outliers(inputs: Inputs) -> NDArray[np.int64]:
@@ -170,20 +187,20 @@ class Inputs:
         return chosen
 
 
-def fit_product(inputs: Inputs, weight: Floats) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """The smoothing and the range with the least error, each token's by its own size."""
+def fit_product(
+    inputs: Inputs, weight: Floats, given: Floats | None = None
+) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """The smoothing, or that which is given, and the range with the least error.
+
+    Each token's error counts by the token's own size.
+    """
     values = inputs.some()
     exact = values @ weight
     sizes = np.maximum((exact**2).sum(axis=1), 1e-12)
     low, high = np.asarray(inputs.low), np.asarray(inputs.high)
-    rows = np.maximum(np.abs(weight).max(axis=1), 1e-5)
-    least, best = np.inf, (np.ones_like(rows), grid(low.min(), high.max()))
-    for alpha, floor in itertools.product(ALPHAS, FLOORS):
-        peaks = np.maximum(np.maximum(-low, high), max(-floor * low.min(), 1e-5))
-        if floor and peaks.min() >= high.max():
-            continue  # nothing is left to smooth
-        smooth = peaks**alpha / rows ** (1 - alpha)
-        smooth = (smooth / np.exp(np.log(smooth).mean())).astype(np.float32)
+    flat = np.ones(len(weight), dtype=np.float32)
+    least, best = np.inf, (flat, grid(low.min(), high.max()))
+    for smooth in smoothings(low, high, weight) if given is None else [given]:
         rounded, scale = round_weight(weight * smooth[:, None])
         factor, scaled = rounded * scale, values / smooth
         for clip in CLIPS:
@@ -193,6 +210,17 @@ def fit_product(inputs: Inputs, weight: Floats) -> tuple[NDArray[np.float32], ND
             if error < least:
                 least, best = error, (smooth, ends)
     return best
+
+
+def smoothings(low: Floats, high: Floats, weight: Floats) -> Iterator[NDArray[np.float32]]:
+    """Those that are tried, by the ends of each channel."""
+    rows = np.maximum(np.abs(weight).max(axis=1), 1e-5)
+    for alpha, floor in itertools.product(ALPHAS, FLOORS):
+        peaks = np.maximum(np.maximum(-low, high), max(-floor * low.min(), 1e-5))
+        if floor and peaks.min() >= high.max():
+            continue  # nothing is left to smooth
+        smooth = peaks**alpha / rows ** (1 - alpha)
+        yield (smooth / np.exp(np.log(smooth).mean())).astype(np.float32)
 
 
 def grid(low: float, high: float) -> NDArray[np.float32]:

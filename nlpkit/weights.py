@@ -1,10 +1,14 @@
 """Backbone weights at rest: one safetensors file that serves every engine.
 
 Large matrices can be stored as int8 with one float32 scale per output channel (per row of the
-word table), under ``<name>`` and ``<name>.scale``; all engines compute from the same dequantised
-values. Names are those of transformers' ``BertModel``; a branch, which takes the place of the last
-layers for the heads that read it, has its layers under ``branches.<name>.`` and the names of those
-they replace.
+word table), under ``<name>`` and ``<name>.scale``. Where ``<name>.smooth`` stands beside, one
+number per input channel, the matrix was multiplied by it before it was rounded, as it is for int8
+arithmetic (nlpkit.engines.openvino), which so rounds nothing once more. All engines compute from
+the same dequantised values.
+
+Names are those of transformers' ``BertModel``; a branch, which takes the place of the last layers
+for the heads that read it, has its layers under ``branches.<name>.`` and the names of those they
+replace.
 """
 
 from __future__ import annotations
@@ -20,22 +24,38 @@ from nlpkit.errors import BundleError
 Tensors = Mapping[str, NDArray[Any]]
 T = TypeVar("T")
 
-SCALE = ".scale"
+SCALE, SMOOTH = ".scale", ".smooth"
 #: Tables with fewer values than this stay in float32.
 SMALL = 500_000
 WORD_TABLE = "embeddings.word_embeddings.weight"
 LAYER = "encoder.layer."
 BRANCH = "branches."
+#: The products of a layer, each with its matrices (its outputs are theirs in this order).
+PRODUCTS = {
+    "qkv": ("attention.self.query", "attention.self.key", "attention.self.value"),
+    "out": ("attention.output.dense",),
+    "up": ("intermediate.dense",),
+    "down": ("output.dense",),
+}
 
 
-def quantise(tensors: Tensors, small: int = SMALL) -> dict[str, NDArray[Any]]:
-    """The layers' matrices, and tables from ``small`` values on, as int8 with a scale per row."""
+def quantise(
+    tensors: Tensors, small: int = SMALL, activations: Tensors | None = None
+) -> dict[str, NDArray[Any]]:
+    """The layers' matrices, and tables from ``small`` values on, as int8 with a scale per row.
+
+    With the ``activations`` of nlpkit.quantise matrices are smoothed before they are rounded.
+    """
+    smooths = _smooths(activations or {})
     stored: dict[str, NDArray[Any]] = {}
     for name, value in tensors.items():
         value = np.asarray(value, dtype=np.float32)
         if value.ndim != 2 or (value.size < small and LAYER not in name):
             stored[name] = value
             continue
+        if name in smooths:
+            stored[name + SMOOTH] = smooths[name]
+            value = value * smooths[name]
         scale = _best_scale(value)
         stored[name] = np.clip(np.rint(value / scale), -127, 127).astype(np.int8)
         stored[name + SCALE] = scale
@@ -44,14 +64,28 @@ def quantise(tensors: Tensors, small: int = SMALL) -> dict[str, NDArray[Any]]:
 
 def dequantise(stored: Tensors) -> dict[str, NDArray[np.float32]]:
     """All tensors in float32, under their plain names."""
-    return {name: _plain(stored, name) for name in stored if not name.endswith(SCALE)}
+    return {name: _plain(stored, name) for name in stored if not name.endswith((SCALE, SMOOTH))}
 
 
 def _plain(stored: Tensors, name: str) -> NDArray[np.float32]:
     value = stored[name].astype(np.float32)
     if name + SCALE in stored:
         value *= stored[name + SCALE]
+    if name + SMOOTH in stored:
+        value /= stored[name + SMOOTH]
     return value
+
+
+def _smooths(activations: Tensors) -> Tensors:
+    """The smoothing of each matrix by its name, from ``<layer_name><product>.smooth``."""
+    found: dict[str, NDArray[Any]] = {}
+    for name, smooth in activations.items():
+        if name.endswith(SMOOTH):
+            branch, _, rest = name.rpartition("layer.")
+            layer, product, _ = rest.split(".")
+            source = _source(branch.removesuffix("."), int(layer))
+            found |= {f"{source}{part}.weight": smooth for part in PRODUCTS[product]}
+    return found
 
 
 def _best_scale(matrix: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -124,25 +158,36 @@ def embedding_tensors(stored: Tensors) -> dict[str, NDArray[Any]]:
 
 def layer_tensors(stored: Tensors, branch: str, layer: int) -> dict[str, NDArray[Any]]:
     """One layer of a branch (``""``: of the backbone's own); matrices are (inputs, outputs)."""
-    source = f"{BRANCH}{branch}.{LAYER}{layer}." if branch else f"{LAYER}{layer}."
-    target = layer_name(branch, layer)
-    parts = [f"{source}attention.self.{part}" for part in ("query", "key", "value")]
-    joined = np.concatenate([_plain(stored, f"{part}.weight") for part in parts])
-    made = {
-        target + "qkv.weight": joined.T.copy(),
-        target + "qkv.bias": np.concatenate([_plain(stored, f"{part}.bias") for part in parts]),
-    }
-    for ours, theirs in (
-        ("out", "attention.output.dense"),
-        ("up", "intermediate.dense"),
-        ("down", "output.dense"),
-    ):
-        made[f"{target}{ours}.weight"] = _plain(stored, f"{source}{theirs}.weight").T.copy()
-        made[f"{target}{ours}.bias"] = _plain(stored, f"{source}{theirs}.bias")
+    source, target = _source(branch, layer), layer_name(branch, layer)
+    made = {}
+    for product, parts in PRODUCTS.items():
+        for kind in ("weight", "bias"):
+            joined = np.concatenate([_plain(stored, f"{source}{part}.{kind}") for part in parts])
+            made[f"{target}{product}.{kind}"] = joined.T.copy()
     for ours, theirs in (("out", "attention.output.LayerNorm"), ("down", "output.LayerNorm")):
         for kind in ("weight", "bias"):
             made[f"{target}{ours}.norm.{kind}"] = _plain(stored, f"{source}{theirs}.{kind}")
     return made
+
+
+def layer_grids(stored: Tensors, branch: str, layer: int) -> dict[str, NDArray[Any]]:
+    """How a layer's products are stored where they were smoothed, by the names of layer_tensors.
+
+    ``<product>.smooth`` (inputs,) and ``<product>.scale`` (1, outputs).
+    """
+    source, target = _source(branch, layer), layer_name(branch, layer)
+    made = {}
+    for product, parts in PRODUCTS.items():
+        names = [f"{source}{part}.weight" for part in parts]
+        if all(name + SMOOTH in stored for name in names):
+            made[f"{target}{product}{SMOOTH}"] = stored[names[0] + SMOOTH]
+            scales = np.concatenate([stored[name + SCALE] for name in names])
+            made[f"{target}{product}{SCALE}"] = scales.T
+    return made
+
+
+def _source(branch: str, layer: int) -> str:
+    return f"{BRANCH}{branch}.{LAYER}{layer}." if branch else f"{LAYER}{layer}."
 
 
 def layer_name(branch: str, layer: int) -> str:
@@ -162,5 +207,6 @@ def merge_adapter(stored: Tensors, adapter: Tensors) -> dict[str, NDArray[Any]]:
             raise BundleError(f"the adapter changes {name!r}, which the backbone does not have")
         update = adapter[f"{name}.lora_B"] @ adapter[f"{name}.lora_A"]
         merged[name] = _plain(stored, name) + update * adapter[f"{name}.scaling"]
-        merged.pop(name + SCALE, None)
+        for kind in (SCALE, SMOOTH):
+            merged.pop(name + kind, None)
     return merged

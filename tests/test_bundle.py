@@ -158,7 +158,10 @@ def test_a_damaged_pack_is_named_with_the_fix(
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (lambda r: r.update(format=99), "is of format 99, this nlpkit reads format 1: install"),
+        (
+            lambda r: r.update(format=99),
+            "is of format 99, this nlpkit reads formats 1 and 2: install",
+        ),
         (lambda r: r.pop("format"), "is of format None"),
         (lambda r: r.update(colour="red"), "unexpected keyword argument 'colour'.* get it again"),
         (lambda r: r.pop("window"), "missing 1 required .* 'window'.* get it again"),

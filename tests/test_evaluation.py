@@ -173,9 +173,24 @@ def test_squad_v1_always_answers(measure: Measure) -> None:
         ("Who is the inventor?", "The inventor Ada slept.", ["Ada"]),
         ("Where is the harbour?", "Nobody knows.", ["knows"]),
     ]
-    found = measure("squad_v1", squad(t=rows))
+    found = measure("squad_v1", squad(t=rows), squad(s=rows, t=rows))
     assert found.scores == {"f1": 1 / 2, "em": 1 / 2}
     assert found.intervals == {"f1": [0, 1], "em": [0, 1]}
+    assert sum(one["n"] for one in found.details["calibration"]) == 2
+
+
+def test_confidence_in_answers_is_judged_where_it_was_not_fitted(measure: Measure) -> None:
+    known: Question = ("Who is the inventor?", "The inventor Ada slept.", ["Ada"])
+    hidden: Question = ("Where is the harbour?", "Boats lie there.", ["there"])
+    second = squad(a=[known], b=[known, hidden], c=[known])
+    found = measure("squad_v1", squad(a=[known], b=[hidden], d=[hidden], c=[known]), second)
+    assert sum(one["n"] for one in found.details["calibration"]) == 2  # b and d
+    assert found.details["calibration"][0]["accuracy"] == 0
+    assert found.scores["em"] == 2 / 4
+    found = measure("squad_v2", second)
+    assert sum(one["n"] for one in found.details["calibration"]) == 2  # b
+    nothing = measure("squad_v1", squad(a=[known]), second)
+    assert "expected_calibration_error" not in nothing.details
 
 
 def test_squad_v2_stands_beside_always_and_never_answering(measure: Measure) -> None:

@@ -30,7 +30,15 @@ from nlpkit.quantise import Inputs, fit_activations, fit_product, grid, on_grid,
 from nlpkit.testing import tiny_bundle
 from nlpkit.text import Batch, pad, windows
 from nlpkit.types import Document
-from nlpkit.weights import dequantise
+from nlpkit.weights import (
+    SCALE,
+    SMOOTH,
+    branches_of,
+    dequantise,
+    layer_grids,
+    layer_tensors,
+    quantise,
+)
 
 TEXTS = [
     "Ada Lovelace lived in LONDON.",
@@ -217,6 +225,39 @@ def test_exact_channels_stay_out_of_the_grid(fitted: Path) -> None:
     del found[f"{down}.exact"]
     without = OpenVinoEngine(weights, config, "int8", found).hidden(batch)[""][real]
     assert np.abs(without - exact).mean() > 0.1
+
+
+@needs_int8
+def test_weights_stored_smoothed_are_rounded_once(fitted: Path) -> None:
+    bundle = read_bundle(fitted)
+    config, batch, plain = bundle.manifest.config, batch_of(bundle), dequantise(bundle.weights)
+    found = fit_activations(plain, config, [batch])
+    once, twice = quantise(plain, activations=found), quantise(plain)
+    n_layers, n_grids = int(config["num_hidden_layers"]), 0
+    for branch, n_own in {"": n_layers, **branches_of(once)}.items():
+        for layer in range(n_layers - n_own, n_layers):
+            tensors, grids = (read(once, branch, layer) for read in (layer_tensors, layer_grids))
+            for name in (key.removesuffix(SCALE) for key in grids if key.endswith(SCALE)):
+                smooth, scale = grids[name + SMOOTH], grids[name + SCALE]
+                np.testing.assert_array_equal(smooth, found[name + SMOOTH])
+                rounded, _ = round_weight(tensors[f"{name}.weight"] * smooth[:, None], scale)
+                np.testing.assert_allclose(
+                    rounded * scale / smooth[:, None], tensors[f"{name}.weight"], rtol=1e-5
+                )
+                n_grids += 1
+    assert n_grids == len(PRODUCTS) * (n_layers + sum(branches_of(plain).values()))
+
+    def error(weights: Any) -> float:
+        """From the same stored weights in fp32."""
+        exact = OpenVinoEngine(weights, config, "fp32").hidden(batch)[""]
+        low = OpenVinoEngine(weights, config, "int8", found).hidden(batch)[""]
+        return float(np.square(low - exact)[batch.mask == 1].mean())
+
+    assert error(once) < error(twice)
+    again = fit_activations(once, config, [batch])
+    for name, smooth in found.items():
+        if name.endswith(SMOOTH):
+            np.testing.assert_array_equal(again[name], smooth)
 
 
 def test_a_grid_has_a_step_at_zero_and_covers_the_range() -> None:

@@ -246,17 +246,6 @@ def test_answers_by_question_and_length() -> None:
     assert measured.details["expected_calibration_error"] == pytest.approx(expected)
 
 
-def test_scores_with_the_first_of_several_answers() -> None:
-    two = question("When was it built?", "1889", "in 1889")
-    measured = score_answers([two, QUESTIONS[0]], [quoted("in 1889", 0.9), quoted("Paris", 0.8)])
-    assert (measured.scores["em"], measured.scores["f1"]) == (1.0, 1.0)
-    first = measured.details["first_answer"]
-    assert (first["em"], first["f1"]) == (0.5, pytest.approx((2 / 3 + 1) / 2))
-    expected = metrics.expected_calibration_error([0.9, 0.8], [False, True])
-    assert first["expected_calibration_error"] == pytest.approx(expected)
-    assert "first_answer" not in score_answers(QUESTIONS[:1], [quoted("Paris", 0.9)]).details
-
-
 def test_a_wrong_refusal_shows_where_the_answer_stands() -> None:
     measured = score_answers(QUESTIONS[:1], [Answer(None, None, None, 0.9)])
     (worst,) = measured.worst

@@ -9,9 +9,10 @@ rows that are padded for it.
 
 In int8 a product's input x is divided by ``smooth``, one number per channel that its weights are
 multiplied by (Xiao et al. 2023, SmoothQuant), and rounded on the fixed grid ``range``; weights are
-rounded per output channel. The few channels ``exact``, whose values are by far the largest, stay
-out of it and are multiplied in fp32 (Dettmers et al. 2022, LLM.int8). Nothing depends on what else
-is in the batch. See nlpkit.quantise for where the numbers come from.
+rounded per output channel, or taken as they are stored where that was with the same ``smooth``. The
+few channels ``exact``, whose values are by far the largest, stay out of it and are multiplied in
+fp32 (Dettmers et al. 2022, LLM.int8). Nothing depends on what else is in the batch. See
+nlpkit.quantise for where the numbers come from.
 """
 
 from __future__ import annotations
@@ -37,7 +38,14 @@ from nlpkit.errors import BundleError
 from nlpkit.heads import Head, SequenceHead
 from nlpkit.heads.base import Floats
 from nlpkit.text import Batch, Ints
-from nlpkit.weights import Tensors, branches_of, embedding_tensors, layer_name, layer_tensors
+from nlpkit.weights import (
+    Tensors,
+    branches_of,
+    embedding_tensors,
+    layer_grids,
+    layer_name,
+    layer_tensors,
+)
 
 Type = openvino.Type
 #: The arithmetic of all but int8 products: attention and what lies between two products; norms are
@@ -56,7 +64,7 @@ SHAPES = 16
 #: that it would keep most are for numbers of tokens that are not met again.
 KERNELS = 512
 #: A model that took so many seconds to build and compile is kept; counts the ways to build one.
-SLOW, WAY = 0.1, 6
+SLOW, WAY = 0.1, 7
 #: glibc's number for the border of blocks that are mapped (malloc.h), and where it is put.
 M_MMAP_THRESHOLD, LARGE = -3, 1 << 20
 #: Levels of an int8 grid.
@@ -349,6 +357,7 @@ class Graph:
         for layer in range(piece.first, piece.last):
             branch = piece.branch if layer >= self._size("num_hidden_layers") - n_own else ""
             tensors = layer_tensors(self.weights, branch, layer)
+            tensors |= layer_grids(self.weights, branch, layer)
             only = piece.only_first and layer == piece.last - 1
             name = layer_name(branch, layer)
             hidden = self._layer(tensors, name, hidden, bias, rows, only)
@@ -441,7 +450,9 @@ class Graph:
         if smooth is None:
             factor = _const(np.ascontiguousarray(weight.T))
         else:
-            rounded, scale = round_weight(weight * smooth[:, None])
+            known = np.array_equal(tensors.get(f"{name}.smooth", ()), smooth)
+            scale = tensors[f"{name}.scale"][:, columns] if known else None
+            rounded, scale = round_weight(weight * smooth[:, None], scale)
             stored = ops.convert(_const(np.ascontiguousarray(rounded.T)), Type.f32)
             factor = ops.multiply(stored, _const(np.ascontiguousarray(scale.T)))
         return ops.add(ops.matmul(value, factor, False, True), _const(bias))
@@ -460,11 +471,8 @@ def _scaled_query(tensors: Tensors, name: str, width: int, scale: float) -> Tens
     """The product's first ``width`` outputs multiplied, instead of what attention compares."""
     factor = np.ones(3 * width, dtype=np.float32)
     factor[:width] = scale
-    return {
-        **tensors,
-        f"{name}.weight": tensors[f"{name}.weight"] * factor,
-        f"{name}.bias": tensors[f"{name}.bias"] * factor,
-    }
+    parts = [f"{name}.{kind}" for kind in ("weight", "bias", "scale")]
+    return {**tensors, **{part: tensors[part] * factor for part in parts if part in tensors}}
 
 
 def _reads_first(head: Head) -> bool:
@@ -494,10 +502,12 @@ def largest_product() -> float:
     return float(result.mean()) / size
 
 
-def round_weight(weight: Floats) -> tuple[NDArray[np.int8], Floats]:
-    """A matrix (inputs, outputs) as int8, with a scale per output (1, outputs)."""
-    scale = np.maximum(np.abs(weight).max(axis=0, keepdims=True), 1e-8) / 127
-    return np.rint(weight / scale).astype(np.int8), scale.astype(np.float32)
+def round_weight(weight: Floats, scale: Floats | None = None) -> tuple[NDArray[np.int8], Floats]:
+    """A matrix (inputs, outputs) as int8, with this scale per output (1, outputs) or its own."""
+    if scale is None:
+        scale = np.maximum(np.abs(weight).max(axis=0, keepdims=True), 1e-8) / 127
+    rounded = np.clip(np.rint(weight / scale), -127, 127).astype(np.int8)
+    return rounded, scale.astype(np.float32)
 
 
 #: Inputs of every piece, and how many axes they have.

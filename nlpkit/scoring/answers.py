@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -104,31 +104,26 @@ def weigh(
     return in_chunks(twice, pairs, progress)
 
 
-def score_answers(questions: Sequence[QAExample], answers: Sequence[Answer]) -> Measured:
+def score_answers(
+    questions: Sequence[QAExample],
+    answers: Sequence[Answer],
+    held_out: Sequence[bool] | None = None,
+) -> Measured:
     """SQuAD's F1 and exact match.
 
-    Where questions have several answers the details hold the scores with the first of each alone:
-    what a set with one answer a question, such as SQuAD's training part, would say.
+    ``held_out`` marks the questions on which nothing was fitted; of them alone calibration is
+    measured.
     """
     f1s = _scores_of(metrics.answer_f1, questions, answers)
     exact = _scores_of(metrics.exact_match, questions, answers)
     scores = {"f1": mean(f1s), "em": mean(exact)}
     weighted = {"f1": mean_of(f1s), "em": mean_of(exact)}
-    confidences = [answer.score for answer in answers]
+    among = [True] * len(questions) if held_out is None else held_out
+    judged = [(a.score, e == 1) for a, e, one in zip(answers, exact, among, strict=True) if one]
     details = {
         "slices": _slices(questions, f1s, exact),
-        **calibration(confidences, [value == 1 for value in exact]),
+        **calibration([score for score, _ in judged], [right for _, right in judged]),
     }
-    if any(len(question.answers) > 1 for question in questions):
-        firsts = [replace(question, answers=question.answers[:1]) for question in questions]
-        exact = _scores_of(metrics.exact_match, firsts, answers)
-        details["first_answer"] = {
-            "f1": mean(_scores_of(metrics.answer_f1, firsts, answers)),
-            "em": mean(exact),
-            "expected_calibration_error": metrics.expected_calibration_error(
-                confidences, [value == 1 for value in exact]
-            ),
-        }
     return Measured(
         scores,
         len(questions),
@@ -145,9 +140,10 @@ def score_refusals(
 ) -> Measured:
     """The default, beside always and never giving an answer, and the choice between the two.
 
-    ``held_out`` marks the questions on which nothing was fitted; they get scores of their own.
+    ``held_out`` marks the questions on which nothing was fitted; they get scores of their own, and
+    of them alone calibration is measured.
     """
-    measured = score_answers(questions, [one.default for one in weighed])
+    measured = score_answers(questions, [one.default for one in weighed], held_out)
     f1s = _scores_of(metrics.answer_f1, questions, [one.default for one in weighed])
     always = _scores_of(metrics.answer_f1, questions, [one.quoted for one in weighed])
     answerable = [bool(question.answers) for question in questions]

@@ -26,14 +26,17 @@ SQUAD_V2 = Source(
 
 
 def squad_v1(kit: Kit, files: Sequence[Path], limit: int | None, progress: Progress) -> Measured:
+    """Confidence is judged on the articles that it was not fitted on."""
     questions = read_squad(files[0])[:limit]
-    return score_answers(questions, ask(kit, questions, progress, no_answer=False))
+    fitted = fitting_titles(read_squad(files[1]))
+    answers = ask(kit, questions, progress, no_answer=False)
+    return score_answers(questions, answers, [one.title not in fitted for one in questions])
 
 
 def squad_v2(kit: Kit, files: Sequence[Path], limit: int | None, progress: Progress) -> Measured:
     """The default, beside always and never giving an answer, on all articles and the held-out."""
     questions = read_squad(files[0])
-    titles = _held_out_titles(questions)
+    titles = held_out_titles(questions)
     questions = questions[:limit]
     measured = score_refusals(
         questions,
@@ -49,20 +52,27 @@ def squad_v2_heldout(
 ) -> Measured:
     """The held-out articles alone."""
     questions = read_squad(files[0])
-    titles = _held_out_titles(questions)
+    titles = held_out_titles(questions)
     questions = [question for question in questions if question.title in titles][:limit]
     measured = score_refusals(questions, weigh(kit, questions, progress))
     measured.details["held_out_articles"] = titles
     return measured
 
 
-def _held_out_titles(questions: Sequence[QAExample]) -> list[str]:
-    """The articles that no threshold may be fitted on: the odd places of the sorted titles."""
+def fitting_titles(questions: Sequence[QAExample]) -> list[str]:
+    """The articles of SQuAD 2.0's dev part that a threshold and confidence may be fitted on."""
+    return sorted({question.title for question in questions})[::2]
+
+
+def held_out_titles(questions: Sequence[QAExample]) -> list[str]:
+    """The others: those at the odd places of the sorted titles."""
     return sorted({question.title for question in questions})[1::2]
 
 
 QUESTIONS = (
-    Suite("squad_v1", "SQuAD 1.1 dev, F1 with no_answer=False", (SQUAD_V1,), squad_v1, "qa"),
+    Suite(
+        "squad_v1", "SQuAD 1.1 dev, F1 with no_answer=False", (SQUAD_V1, SQUAD_V2), squad_v1, "qa"
+    ),
     Suite("squad_v2", "SQuAD 2.0 dev, F1 with the default", (SQUAD_V2,), squad_v2, "qa"),
     Suite(
         "squad_v2_heldout",

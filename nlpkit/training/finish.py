@@ -59,8 +59,10 @@ def save_bundle(
     """
     config = {key: getattr(model.backbone.config, key) for key in CONFIG}
     weights: Mapping[str, Any] = arrays(model.backbone) | branch_arrays(model)
+    activations = None
     if storage == "int8":
-        weights = quantise(weights)
+        activations = _activations(weights, config, rows)
+        weights = quantise(weights, activations=activations)
     sizes = WindowSizes()
     manifest = Manifest(
         name=recipe.name,
@@ -90,7 +92,7 @@ def save_bundle(
         graph=bert_graph(
             config, int8_words=WORD_TABLE + SCALE in weights, branches=branches_of(weights)
         ),
-        activations=_activations(weights, config, rows) if storage == "int8" else None,
+        activations=activations,
         extra=extra,
         overwrite=overwrite,
     )
