@@ -43,7 +43,7 @@ class CountingEngine(OpenVinoEngine):
         """Name, kind and seconds of what ran last, over all pieces."""
         return [
             (f"{piece} {one.node_name}", one.node_type, one.real_time.total_seconds())
-            for piece, request in self._pieces.items()
+            for piece, request in (*self._pieces.items(), *self._alone.items())
             for one in request.profiling_info
             if one.status.name == "EXECUTED"
         ]

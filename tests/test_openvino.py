@@ -113,6 +113,24 @@ def test_layers_are_compiled_once_and_only_where_needed(tiny_folder: Path) -> No
     assert engine.compiled == {Piece("", 0, 1), Piece("", 1, 2), Piece("ner", 1, 2)}
 
 
+@pytest.mark.parametrize("precision", ["fp32", pytest.param("int8", marks=needs_int8)])
+def test_a_short_text_alone_is_read_as_in_company(fitted: Path, precision: str) -> None:
+    """By another model, which long texts between do not turn to another number of tokens."""
+    bundle = read_bundle(fitted)
+    config = bundle.manifest.config
+    engine = OpenVinoEngine(bundle.weights, config, precision, bundle.activations)
+    together = batch_of(bundle)
+    short = [i for i, n in enumerate(together.mask.sum(axis=1)) if n <= openvino_engine.ALONE]
+    assert short
+    states = engine.hidden(together, ["", "ner"])
+    for i in short:
+        n = together.mask[i].sum()
+        fields = (together.ids, together.mask, together.types, together.shapes, together.owned)
+        alone = engine.hidden(Batch(*(field[i : i + 1, :n] for field in fields)), ["", "ner"])
+        for name, values in alone.items():
+            np.testing.assert_allclose(values[0], states[name][i, :n], atol=1e-5, err_msg=name)
+
+
 def test_a_branch_that_shares_little_is_compiled_whole(
     tiny_folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -189,7 +207,7 @@ PRODUCTS = ("qkv", "out", "up", "down")
 @needs_int8
 def test_int8_keeps_the_promises_on_real_weights() -> None:
     """Cosine to fp32 and independence of the batch."""
-    texts = NEWS
+    texts = [*NEWS, "Ada Lovelace", "Shares of Acme fell.", "Who won?"]  # these have models apart
     exact = nlpkit.load("base-en", "cpu", "fp32")
     low = nlpkit.load("base-en", "cpu", "int8")
     together, alone = low.embed(texts), np.stack([low.embed(text) for text in texts])
