@@ -2,8 +2,10 @@
 
 For every product the inputs of some thousand tokens are collected, those of the largest values
 among them; of a few ways to smooth and clip them the one is kept whose rounded product is nearest
-to the exact one. Smoothing: Xiao et al. 2023 (SmoothQuant); choosing it by the product's error:
-Lin et al. 2024 (AWQ). What the bundle then stores is described in nlpkit.engines.openvino.
+to the exact one. Matrices are then rounded input by input, and what one loses the inputs after it
+make up for where they go together. Smoothing: Xiao et al. 2023 (SmoothQuant); choosing it by the
+product's error: Lin et al. 2024 (AWQ); rounding: Frantar et al. 2023 (GPTQ). What the bundle then
+stores is described in nlpkit.engines.openvino and nlpkit.weights.
 """
 
 from __future__ import annotations
@@ -24,7 +26,16 @@ from nlpkit.errors import InputError, OutputExistsError
 from nlpkit.heads import SpanHead
 from nlpkit.heads.base import Floats
 from nlpkit.text import Batch, Row, TextEncoder, batches, pad, windows
-from nlpkit.weights import SMOOTH, Tensors, branches_of, layer_grids
+from nlpkit.weights import (
+    SMOOTH,
+    Rounded,
+    Tensors,
+    best_scale,
+    branches_of,
+    layer_grids,
+    matrices_of,
+    quantise,
+)
 
 #: At most this many texts are looked at; a made-up question has this many tokens.
 MOST_TEXTS, QUESTION = 1000, 12
@@ -41,6 +52,8 @@ FLOORS = (0.0, 4.0, 8.0, 12.0)
 #: Channels that stay exact before the product that narrows, after GELU: for 2 % of the time. Before
 #: all products they would take 17 %.
 EXACT = 4
+#: What is added to the squares of inputs before their inverse is taken, as a share of their mean.
+DAMPING = 0.01
 #: The part of the range that the grid covers; what lies beyond is cut off.
 CLIPS = (1.0, 0.9, 0.8)
 
@@ -62,6 +75,7 @@ def optimize(
     read = read_bundle(bundle)
     asks = any(isinstance(plugged.head, SpanHead) for plugged in read.heads.values())
     rows = sample_rows(read.encoder, read.manifest, [*islice(texts, MOST_TEXTS)], asks=asks)
+    config = read.manifest.config
     others = [f for f in read.path.iterdir() if f.is_file() and f.name not in read.manifest.files]
     return write_bundle(
         output,
@@ -70,7 +84,7 @@ def optimize(
         weights=read.weights,
         heads=read.heads,
         graph=read.graph,
-        activations=fit_rows(read.weights, read.manifest.config, rows),
+        activations=fit_activations(read.weights, config, padded(rows, config)),
         extra={f.name: f.read_text(encoding="utf-8") for f in others if f.name != "bundle.json"},
         overwrite=overwrite,
     )
@@ -92,14 +106,29 @@ def sample_rows(
     return rows
 
 
-def fit_rows(
-    weights: Tensors, config: Mapping[str, Any], rows: Sequence[Row]
-) -> dict[str, NDArray[Any]]:
-    """:func:`fit_activations` on rows, in batches of like length."""
+def padded(rows: Sequence[Row], config: Mapping[str, Any]) -> Iterator[Batch]:
+    """The rows in batches of like length."""
     pad_id = int(config.get("pad_token_id") or 0)
-    groups = batches([len(row) for row in rows], BATCH_TOKENS)
-    made = (pad([rows[i] for i in group], pad_id) for group in groups)
-    return fit_activations(weights, config, made)
+    for group in batches([len(row) for row in rows], BATCH_TOKENS):
+        yield pad([rows[i] for i in group], pad_id)
+
+
+def round_weights(
+    weights: Tensors, config: Mapping[str, Any], batches: Iterable[Batch], seed: int = 0
+) -> tuple[dict[str, NDArray[Any]], dict[str, NDArray[Any]]]:
+    """Weights in float32 as they are stored in int8, and what :func:`fit_activations` gives."""
+    taps, inputs = read_inputs(weights, config, batches, seed)
+    found = fit_inputs(taps.weights, inputs, {})
+    known: dict[str, Rounded] = {}
+    for name, seen in inputs.items():
+        weight, smooth = taps.weights[name], found[name + SMOOTH]
+        scale = best_scale(np.ascontiguousarray((weight * smooth[:, None]).T))
+        rounded = round_product(seen.squares, weight, smooth, scale.T).T
+        parts = matrices_of(name)
+        split = (np.split(whole, len(parts)) for whole in (rounded, scale))
+        for part, values, own in zip(parts, *split, strict=True):
+            known[part] = Rounded(np.ascontiguousarray(values), own, smooth)
+    return quantise(weights, known=known), found
 
 
 def fit_activations(
@@ -114,6 +143,14 @@ def fit_activations(
     Raises:
         InputError: no batch is there to look at.
     """
+    taps, inputs = read_inputs(weights, config, batches, seed)
+    return fit_inputs(taps.weights, inputs, stored_smooths(weights, config))
+
+
+def read_inputs(
+    weights: Tensors, config: Mapping[str, Any], batches: Iterable[Batch], seed: int
+) -> tuple[Taps, dict[str, Inputs]]:
+    """What goes into each product."""
     rng = np.random.default_rng(seed)
     taps = Taps(weights, config)
     inputs: dict[str, Inputs] = {}
@@ -122,10 +159,16 @@ def fit_activations(
             inputs.setdefault(name, Inputs()).add(values, rng)
     if not inputs:
         raise InputError("there are no texts to fit int8 on; expected a few hundred")
+    return taps, inputs
+
+
+def fit_inputs(
+    weights: Mapping[str, Floats], inputs: Mapping[str, Inputs], known: Tensors
+) -> dict[str, NDArray[Any]]:
+    """:func:`fit_activations`, with the smoothing of those that are ``known``."""
     found: dict[str, NDArray[Any]] = {}
-    known = stored_smooths(weights, config)
     for name, seen in inputs.items():
-        weight, apart = taps.weights[name], np.empty(0, dtype=np.int64)
+        weight, apart = weights[name], np.empty(0, dtype=np.int64)
         if weight.shape[0] > weight.shape[1]:  # the product after GELU: its outliers go far
             found[f"{name}.exact"] = apart = outliers(seen)
             seen = seen.without(apart)
@@ -157,16 +200,19 @@ def outliers(inputs: Inputs) -> NDArray[np.int64]:
 
 @dataclass
 class Inputs:
-    """What is kept of a product's inputs: those of some tokens, and the ends of each channel."""
+    """What is kept of a product's inputs: those of some tokens, the ends of each channel, and the
+    products of every two channels, summed."""
 
     parts: list[Floats] = field(default_factory=list)
     low: Floats | float = np.inf
     high: Floats | float = -np.inf
+    squares: Floats | float = 0.0
 
     def add(self, values: Floats, rng: np.random.Generator) -> None:
         """Take note of (tokens, inputs)."""
         self.low = np.minimum(self.low, values.min(axis=0))
         self.high = np.maximum(self.high, values.max(axis=0))
+        self.squares = self.squares + values.T @ values
         largest = np.argsort(-np.abs(values).max(axis=1))[:LARGEST]
         drawn = rng.choice(len(values), min(len(values), DRAWN), replace=False)
         self.parts.append(values[np.union1d(largest, drawn)])
@@ -178,7 +224,7 @@ class Inputs:
         parts = [part.copy() for part in self.parts]
         for part in parts:
             part[:, channels] = 0
-        return Inputs(parts, low, high)
+        return Inputs(parts, low, high, self.squares)
 
     def some(self) -> Floats:
         """At most MOST tokens, evenly from all batches."""
@@ -210,6 +256,28 @@ def fit_product(
             if error < least:
                 least, best = error, (smooth, ends)
     return best
+
+
+def round_product(
+    squares: Floats | float, weight: Floats, smooth: Floats, scale: Floats
+) -> NDArray[np.int8]:
+    """A matrix (inputs, outputs) on the grid of ``scale`` (1, outputs), smoothed, as int8.
+
+    ``squares`` are :class:`Inputs`'s. Inputs are rounded one after another, those of the largest
+    values first; the error of each is spread over the ones after it (Frantar et al. 2023).
+    """
+    together = np.asarray(squares / np.outer(smooth, smooth), dtype=np.float64)
+    together[np.diag_indices_from(together)] += DAMPING * max(np.diag(together).mean(), 1e-12)
+    order = np.argsort(-np.diag(together), kind="stable")
+    inverse = np.linalg.inv(together[np.ix_(order, order)])
+    factor = np.linalg.cholesky(inverse).T  # upper: inverse = factor.T @ factor
+    left = np.asarray(weight * smooth[:, None], dtype=np.float64)[order]
+    rounded = np.empty(left.shape, dtype=np.int8)
+    for i in range(len(left)):
+        rounded[order[i]] = near = np.clip(np.rint(left[i] / scale[0]), -127, 127)
+        error = (left[i] - near * scale[0]) / factor[i, i]
+        left[i + 1 :] -= np.outer(factor[i, i + 1 :], error)
+    return rounded
 
 
 def smoothings(low: Floats, high: Floats, weight: Floats) -> Iterator[NDArray[np.float32]]:

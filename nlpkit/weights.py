@@ -14,7 +14,7 @@ replace.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -39,24 +39,35 @@ PRODUCTS = {
 }
 
 
+class Rounded(NamedTuple):
+    """A matrix as int8, after its columns were multiplied by ``smooth``.
+
+    *Shapes:* values (outputs, inputs), scale (outputs, 1), smooth (inputs,).
+    """
+
+    values: NDArray[np.int8]
+    scale: NDArray[np.float32]
+    smooth: NDArray[np.float32]
+
+
 def quantise(
-    tensors: Tensors, small: int = SMALL, activations: Tensors | None = None
+    tensors: Tensors, small: int = SMALL, known: Mapping[str, Rounded] | None = None
 ) -> dict[str, NDArray[Any]]:
     """The layers' matrices, and tables from ``small`` values on, as int8 with a scale per row.
 
-    With the ``activations`` of nlpkit.quantise matrices are smoothed before they are rounded.
+    Those that are ``known`` are taken as they are (nlpkit.quantise.round_weights).
     """
-    smooths = _smooths(activations or {})
+    known = known or {}
     stored: dict[str, NDArray[Any]] = {}
     for name, value in tensors.items():
         value = np.asarray(value, dtype=np.float32)
         if value.ndim != 2 or (value.size < small and LAYER not in name):
             stored[name] = value
             continue
-        if name in smooths:
-            stored[name + SMOOTH] = smooths[name]
-            value = value * smooths[name]
-        scale = _best_scale(value)
+        if name in known:
+            stored[name], stored[name + SCALE], stored[name + SMOOTH] = known[name]
+            continue
+        scale = best_scale(value)
         stored[name] = np.clip(np.rint(value / scale), -127, 127).astype(np.int8)
         stored[name + SCALE] = scale
     return stored
@@ -76,19 +87,15 @@ def _plain(stored: Tensors, name: str) -> NDArray[np.float32]:
     return value
 
 
-def _smooths(activations: Tensors) -> Tensors:
-    """The smoothing of each matrix by its name, from ``<layer_name><product>.smooth``."""
-    found: dict[str, NDArray[Any]] = {}
-    for name, smooth in activations.items():
-        if name.endswith(SMOOTH):
-            branch, _, rest = name.rpartition("layer.")
-            layer, product, _ = rest.split(".")
-            source = _source(branch.removesuffix("."), int(layer))
-            found |= {f"{source}{part}.weight": smooth for part in PRODUCTS[product]}
-    return found
+def matrices_of(product: str) -> list[str]:
+    """The names of the matrices of a product, ``<layer_name><product>``."""
+    branch, _, rest = product.rpartition("layer.")
+    layer, kind = rest.split(".")
+    source = _source(branch.removesuffix("."), int(layer))
+    return [f"{source}{part}.weight" for part in PRODUCTS[kind]]
 
 
-def _best_scale(matrix: NDArray[np.float32]) -> NDArray[np.float32]:
+def best_scale(matrix: NDArray[np.float32]) -> NDArray[np.float32]:
     """Per row, the scale of least squared error: that of the largest value, or a smaller one."""
     peak = np.maximum(np.abs(matrix).max(axis=1, keepdims=True), 1e-8) / 127
     best, least = peak, np.full((len(matrix), 1), np.inf)

@@ -26,7 +26,16 @@ from nlpkit.engines.openvino import OpenVinoEngine, Piece, round_weight
 from nlpkit.errors import InputError, OutputExistsError, StoreError
 from nlpkit.heads import SequenceHead
 from nlpkit.pipeline import Pipeline
-from nlpkit.quantise import Inputs, fit_activations, fit_product, grid, on_grid, optimize
+from nlpkit.quantise import (
+    Inputs,
+    fit_activations,
+    fit_product,
+    grid,
+    on_grid,
+    optimize,
+    round_product,
+    round_weights,
+)
 from nlpkit.testing import tiny_bundle
 from nlpkit.text import Batch, pad, windows
 from nlpkit.types import Document
@@ -249,8 +258,8 @@ def test_exact_channels_stay_out_of_the_grid(fitted: Path) -> None:
 def test_weights_stored_smoothed_are_rounded_once(fitted: Path) -> None:
     bundle = read_bundle(fitted)
     config, batch, plain = bundle.manifest.config, batch_of(bundle), dequantise(bundle.weights)
-    found = fit_activations(plain, config, [batch])
-    once, twice = quantise(plain, activations=found), quantise(plain)
+    once, found = round_weights(plain, config, [batch])
+    twice = quantise(plain)
     n_layers, n_grids = int(config["num_hidden_layers"]), 0
     for branch, n_own in {"": n_layers, **branches_of(once)}.items():
         for layer in range(n_layers - n_own, n_layers):
@@ -272,6 +281,11 @@ def test_weights_stored_smoothed_are_rounded_once(fitted: Path) -> None:
         return float(np.square(low - exact)[batch.mask == 1].mean())
 
     assert error(once) < error(twice)
+    exact = OpenVinoEngine(plain, config, "fp32").hidden(batch)[""]
+    near, far = (OpenVinoEngine(w, config, "fp32").hidden(batch)[""] for w in (once, twice))
+    assert np.square(near - exact)[batch.mask == 1].mean() < 0.7 * (
+        np.square(far - exact)[batch.mask == 1].mean()
+    )
     again = fit_activations(once, config, [batch])
     for name, smooth in found.items():
         if name.endswith(SMOOTH):
@@ -306,6 +320,24 @@ def test_fitting_is_better_than_rounding_as_it_is() -> None:
 
     plain = error(np.ones(64, np.float32), grid(values.min(), values.max()))
     assert error(smooth, ends) < plain / 4
+
+
+def test_rounding_makes_up_for_errors_where_inputs_go_together() -> None:
+    rng = np.random.default_rng(0)
+    few = rng.normal(size=(2000, 8))
+    values = (few @ rng.normal(size=(8, 48)) + 0.1 * rng.normal(size=(2000, 48))).astype(np.float32)
+    weight = rng.normal(size=(48, 16)).astype(np.float32)
+    smooth = np.linspace(0.5, 2, 48).astype(np.float32)
+    nearest, scale = round_weight(weight * smooth[:, None])
+    rounded = round_product(values.T @ values, weight, smooth, scale)
+    assert rounded.dtype == np.int8
+
+    def error(numbers: Any) -> float:
+        return float(np.square(values @ (numbers * scale / smooth[:, None] - weight)).mean())
+
+    assert error(rounded) < error(nearest) / 3
+    # Inputs that do not go together leave it nothing to do.
+    np.testing.assert_array_equal(round_product(np.eye(48), weight, smooth, scale), nearest)
 
 
 def test_optimize_from_the_command_line(

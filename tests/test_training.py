@@ -324,6 +324,21 @@ def test_a_recipe_goes_on_from_a_bundle(recipe: Recipe, tmp_path: Path) -> None:
     assert record["from"] == f"small-1 {read_bundle(first).sha256}"
 
 
+def test_a_training_of_no_step_fits_confidence(recipe: Recipe, tmp_path: Path) -> None:
+    first = train_recipe(longer(recipe, 2), tmp_path / "first", storage="float32")
+    tasks = [replace(task, epochs=0) for task in recipe.tasks]
+    qa = next(i for i, task in enumerate(tasks) if task.name == "qa")
+    questions = tasks[qa].examples(random.Random(0))
+    tasks[qa] = replace(tasks[qa], calibration=lambda: questions)
+    still = replace(recipe, tasks=tuple(tasks))
+    second = train_recipe(still, tmp_path / "second", begin_from=first, storage="float32")
+    for name, value in values(first).items():
+        np.testing.assert_array_equal(values(second)[name], value, err_msg=name)
+    head = read_bundle(second).heads["qa"].head
+    assert head.config()["calibration"] is not None
+    assert read_bundle(second).manifest.training["steps"] == 0
+
+
 def test_a_share_of_the_start_is_kept(recipe: Recipe, tmp_path: Path) -> None:
     first = train_recipe(recipe, tmp_path / "first", storage="float32")
     for name, share in (("none", 0.0), ("half", 0.5)):
@@ -610,7 +625,7 @@ def test_bad_requests(tiny_folder: Path, tmp_path: Path) -> None:
 
 
 def test_recipes_by_name_and_path(tmp_path: Path) -> None:
-    assert [task.name for task in load_recipe("base_en_classes").tasks] == [
+    assert [task.name for task in load_recipe("base_en_confidence").tasks] == [
         "ner",
         "sentiment",
         "topic",
@@ -619,8 +634,8 @@ def test_recipes_by_name_and_path(tmp_path: Path) -> None:
     ]
     with pytest.raises(
         UnknownNameError,
-        match="known: base_en, base_en_answers, base_en_classes, base_en_embedding, ner, qa, "
-        "sentiment, topic",
+        match="known: base_en, base_en_answers, base_en_classes, base_en_confidence, "
+        "base_en_embedding, ner, qa, sentiment, topic",
     ):
         load_recipe("cooking")
     path = tmp_path / "mine.py"

@@ -57,8 +57,12 @@ def test_worked_shares() -> None:
     # By the root of the size: 4 * 10 to 1 * 40.
     warm = epochs_of(replace(recipe, tokens=1000, alpha=0.5), sizes)
     assert warm == pytest.approx({"a": 5.0, "b": 0.3125})
-    with pytest.raises(InputError, match="not 0 of all"):
-        epochs_of(recipe_of(task("a", 1, epochs=0), task("b", 1, epochs=0)), sizes)
+    nothing = recipe_of(task("a", 1, epochs=0), task("b", 1, epochs=0))
+    assert epochs_of(nothing, sizes) == {"a": 0.0, "b": 0.0}
+    with pytest.raises(InputError, match="tokens 1,000 to divide among them"):
+        epochs_of(replace(nothing, tokens=1000), sizes)
+    with pytest.raises(InputError, match="expected 0 or more of each task"):
+        epochs_of(recipe_of(task("a", 1, epochs=-1)), {"a": 100})
 
 
 @pytest.mark.parametrize("epochs", [0.5, 1, 2.5])

@@ -60,9 +60,12 @@ def save_bundle(
     config = {key: getattr(model.backbone.config, key) for key in CONFIG}
     weights: Mapping[str, Any] = arrays(model.backbone) | branch_arrays(model)
     activations = None
-    if storage == "int8":
-        activations = _activations(weights, config, rows)
-        weights = quantise(weights, activations=activations)
+    if storage == "int8" and rows and find_spec("openvino") is not None:
+        from nlpkit.quantise import padded, round_weights
+
+        weights, activations = round_weights(weights, config, padded(rows, config))
+    elif storage == "int8":
+        weights = quantise(weights)
     sizes = WindowSizes()
     manifest = Manifest(
         name=recipe.name,
@@ -96,16 +99,6 @@ def save_bundle(
         extra=extra,
         overwrite=overwrite,
     )
-
-
-def _activations(
-    weights: Mapping[str, Any], config: Mapping[str, Any], rows: Sequence[Row]
-) -> Mapping[str, Any] | None:
-    if not rows or find_spec("openvino") is None:
-        return None
-    from nlpkit.quantise import fit_rows
-
-    return fit_rows(weights, config, rows)
 
 
 def branch_arrays(model: MultiTaskModel) -> dict[str, NDArray[Any]]:

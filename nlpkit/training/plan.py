@@ -129,7 +129,8 @@ class Plan:
             stream.size * min(stream.position, self.epochs[name])
             for name, stream in self._streams.items()
         )
-        return min(1.0, read / sum(self.sizes[n] * self.epochs[n] for n in self.sizes))
+        whole = sum(self.sizes[name] * self.epochs[name] for name in self.sizes)
+        return min(1.0, read / whole) if whole else 1.0
 
     @property
     def finished(self) -> bool:
@@ -161,23 +162,25 @@ class Plan:
         return Step(name, self._streams[name].next())
 
     def _next(self) -> str | None:
-        """The task that lags most, or nothing where each has done its epochs."""
+        """The task that lags most, or nothing where each has done its epochs or has none."""
         lag = {
             name: stream.after_half() / self.epochs[name]
             for name, stream in self._streams.items()
             if self.epochs[name]
         }
-        name = min(lag, key=lag.__getitem__)  # of equal ones the first in the recipe
-        return name if lag[name] < 1 else None
+        name = min(lag, key=lag.__getitem__, default=None)  # of equal ones the first in the recipe
+        return name if name is not None and lag[name] < 1 else None
 
 
 def epochs_of(recipe: Recipe, sizes: Mapping[str, int]) -> dict[str, float]:
     """The passes over each task of this size (in tokens); see Recipe."""
     asked = {task.name: float(task.epochs) for task in recipe.tasks}
-    if any(not epochs >= 0 for epochs in asked.values()) or not any(asked.values()):
-        raise InputError(f"epochs are {asked}; expected 0 or more of each task, not 0 of all")
+    if any(not epochs >= 0 for epochs in asked.values()):
+        raise InputError(f"epochs are {asked}; expected 0 or more of each task")
     if recipe.tokens is None:
         return asked
+    if not any(asked.values()):
+        raise InputError(f"epochs are {asked}, and tokens {recipe.tokens:,} to divide among them")
     shares = {name: asked[name] * size**recipe.alpha for name, size in sizes.items()}
     scale = recipe.tokens / sum(shares.values())
     return {name: scale * share / sizes[name] for name, share in shares.items()}

@@ -40,7 +40,8 @@ class Task:
 
     ``examples(rng)`` gives the examples of one pass; it is called once a pass with a random
     generator of its own, so that a recipe can sample, group and vary them. ``epochs`` is how many
-    passes there are: 1.5 reads half of the second, 0 leaves the head as it began. ``dev`` and
+    passes there are: 1.5 reads half of the second, 0 leaves the head as it began (of all tasks: a
+    training of no step, which fits confidence and int8 to a bundle's weights). ``dev`` and
     ``calibration`` are held-out examples: what the training is watched by, and what the head's
     confidence is fitted on.
 
