@@ -310,7 +310,12 @@ def _calibration(reports: Sequence[Report]) -> list[str]:
     """The calibration errors that were measured."""
     name = "expected_calibration_error"
     found = [f"{r.suite} {_shown(r.details[name])}" for r in reports if name in r.details]
-    return [f"Expected calibration error (15 bins): {', '.join(found)}."] if found else []
+    if not found:
+        return []
+    where = ""
+    if any(report.suite.startswith("squad") for report in reports):
+        where = "; that of SQuAD on articles that nothing was fitted on"
+    return [f"Expected calibration error (15 bins): {', '.join(found)}{where}."]
 
 
 def _score_row(compared: Comparison, with_reference: bool, with_interval: bool) -> list[str]:

@@ -155,6 +155,8 @@ def test_entities_stand_by_class_and_calibration_in_a_line() -> None:
     ) in card  # and none of sst2
     assert "Expected calibration error (15 bins): conll2003 0.0312, sst2 0.0312." in card
     assert "by class" not in card_markdown(FACTS, [a_report()])
+    answers = card_markdown(FACTS, [a_report("squad_v1", details=details)])
+    assert "squad_v1 0.0312; that of SQuAD on articles that nothing was fitted on." in answers
 
 
 def test_a_card_passes_no_text_of_the_data_on() -> None:

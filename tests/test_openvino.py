@@ -337,7 +337,9 @@ def test_rounding_makes_up_for_errors_where_inputs_go_together() -> None:
 
     assert error(rounded) < error(nearest) / 3
     # Inputs that do not go together leave it nothing to do.
-    np.testing.assert_array_equal(round_product(np.eye(48), weight, smooth, scale), nearest)
+    np.testing.assert_array_equal(
+        round_product(np.eye(48, dtype=np.float32), weight, smooth, scale), nearest
+    )
 
 
 def test_optimize_from_the_command_line(
