@@ -148,10 +148,9 @@ def table(path: Path) -> list[dict[str, Any]]:
 
 def test_own_layers_are_changed_by_their_task_alone(recipe: Recipe, tmp_path: Path) -> None:
     ner = replace(recipe, tasks=recipe.tasks[:1], keep_embedding=0.0)
-    start = dequantise(
-        read_bundle(train_recipe(replace(ner, learning_rate=0.0), tmp_path / "0")).weights
-    )
-    trained = dequantise(read_bundle(train_recipe(ner, tmp_path / "1")).weights)
+    still = replace(ner, learning_rate=0.0)  # in float32: how int8 is rounded follows all layers
+    start = values(train_recipe(still, tmp_path / "0", storage="float32"))
+    trained = values(train_recipe(ner, tmp_path / "1", storage="float32"))
     assert branches_of(trained) == {"ner": 1}
     last = "encoder.layer.1."
     for name in (name for name in trunk_of(trained) if name.startswith(last)):
