@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
+from uuid import uuid4
 
 import pytest
 from browser import App, choose, new_context, scan, settle
@@ -181,12 +182,13 @@ def test_filters_are_chosen_and_shared(page: Page, app: App, museum: str) -> Non
 
 
 def test_a_job_outlives_the_page(page: Page, app: App, library: Workspace) -> None:
+    name = f"reviews-{uuid4().hex[:8]}"  # a second try does not meet the index of the first
     table = io.StringIO()
     writer = csv.writer(table)
     writer.writerow(["id", "text", "shop"])
-    writer.writerows([f"r{i}", f"Review {i} of the old engine", i % 3] for i in range(3000))
-    set_up(page, app, "reviews", [file("reviews.csv", table.getvalue())])
-    [job] = library.index("reviews").jobs()
+    writer.writerows([f"r{i}", f"Review {i} of the old engine", i % 3] for i in range(8000))
+    set_up(page, app, name, [file("reviews.csv", table.getvalue())])
+    [job] = library.index(name).jobs()
     page.reload()
     expect(page.get_by_role("progressbar")).to_be_visible()
     page.get_by_role("button", name="Pause").click()
@@ -194,15 +196,15 @@ def test_a_job_outlives_the_page(page: Page, app: App, library: Workspace) -> No
     assert job.status().state == State.PAUSED
     page.goto(f"{app.url}/indexes")
     expect(page.get_by_text("Paused at")).to_be_visible()
-    page.get_by_role("button", name="reviews").click()
+    page.get_by_role("button", name=name).click()
     page.get_by_role("button", name="Go on").click()
     expect(page.get_by_role("button", name="Pause")).to_be_visible()
     page.goto("about:blank")  # nobody looks
-    page.goto(f"{app.url}/indexes?index=reviews")
+    page.goto(f"{app.url}/indexes?index={name}")
     wait_for_index(page)
-    expect(page.get_by_role("row", name="Documents 3,000")).to_be_visible()
-    with library.index("reviews").open(read_only=True) as index:
-        assert index.count() == 3000
+    expect(page.get_by_role("row", name="Documents 8,000")).to_be_visible()
+    with library.index(name).open(read_only=True) as index:
+        assert index.count() == 8000
         assert index.get(["r7"]) == [Document("r7", "Review 7 of the old engine", {"shop": 1})]
     page.get_by_role("button", name="Check for damage").click()
     expect(page.get_by_text(re.compile("^Checked on .*: no problems"))).to_be_visible()
