@@ -117,10 +117,11 @@ def round_weights(
     weights: Tensors, config: Mapping[str, Any], batches: Iterable[Batch], seed: int = 0
 ) -> tuple[dict[str, NDArray[Any]], dict[str, NDArray[Any]]]:
     """Weights in float32 as they are stored in int8, and what :func:`fit_activations` gives."""
-    taps, inputs = read_inputs(weights, config, batches, seed)
+    taps, inputs = read_inputs(weights, config, batches, seed, squares=True)
     found = fit_inputs(taps.weights, inputs, {})
     known: dict[str, Rounded] = {}
     for name, seen in inputs.items():
+        assert seen.squares is not None
         weight, smooth = taps.weights[name], found[name + SMOOTH]
         scale = best_scale(np.ascontiguousarray((weight * smooth[:, None]).T))
         rounded = round_product(seen.squares, weight, smooth, scale.T).T
@@ -148,15 +149,22 @@ def fit_activations(
 
 
 def read_inputs(
-    weights: Tensors, config: Mapping[str, Any], batches: Iterable[Batch], seed: int
+    weights: Tensors,
+    config: Mapping[str, Any],
+    batches: Iterable[Batch],
+    seed: int,
+    *,
+    squares: bool = False,
 ) -> tuple[Taps, dict[str, Inputs]]:
-    """What goes into each product."""
+    """What goes into each product; with ``squares`` that of every two channels too, which costs."""
     rng = np.random.default_rng(seed)
     taps = Taps(weights, config)
     inputs: dict[str, Inputs] = {}
     for batch in batches:
         for name, values in taps.read(batch).items():
-            inputs.setdefault(name, Inputs()).add(values, rng)
+            if name not in inputs:
+                inputs[name] = Inputs(squares=0.0 if squares else None)
+            inputs[name].add(values, rng)
     if not inputs:
         raise InputError("there are no texts to fit int8 on; expected a few hundred")
     return taps, inputs
@@ -200,19 +208,20 @@ def outliers(inputs: Inputs) -> NDArray[np.int64]:
 
 @dataclass
 class Inputs:
-    """What is kept of a product's inputs: those of some tokens, the ends of each channel, and the
-    products of every two channels, summed."""
+    """What is kept of a product's inputs: those of some tokens, the ends of each channel, and, if
+    asked for, the products of every two channels, summed."""
 
     parts: list[Floats] = field(default_factory=list)
     low: Floats | float = np.inf
     high: Floats | float = -np.inf
-    squares: Floats | float = 0.0
+    squares: Floats | float | None = None
 
     def add(self, values: Floats, rng: np.random.Generator) -> None:
         """Take note of (tokens, inputs)."""
         self.low = np.minimum(self.low, values.min(axis=0))
         self.high = np.maximum(self.high, values.max(axis=0))
-        self.squares = self.squares + values.T @ values
+        if self.squares is not None:
+            self.squares = self.squares + values.T @ values
         largest = np.argsort(-np.abs(values).max(axis=1))[:LARGEST]
         drawn = rng.choice(len(values), min(len(values), DRAWN), replace=False)
         self.parts.append(values[np.union1d(largest, drawn)])
@@ -224,7 +233,7 @@ class Inputs:
         parts = [part.copy() for part in self.parts]
         for part in parts:
             part[:, channels] = 0
-        return Inputs(parts, low, high, self.squares)
+        return Inputs(parts, low, high)
 
     def some(self) -> Floats:
         """At most MOST tokens, evenly from all batches."""

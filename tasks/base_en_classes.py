@@ -1,4 +1,4 @@
-"""base-en, fifth part: classes learn the last layer, which they have for themselves.
+"""base-en, fourth part: classes learn the last layer, which they have for themselves.
 
 Data     As in base_en.
 Terms    As in base_en.
@@ -20,7 +20,7 @@ answers = load_recipe_module("base_en_answers")
 
 
 def recipe() -> Recipe:
-    """The last part of what base-en-6 learned, and the fifth of base-en-7."""
+    """The last part of what base-en-6 learned, and the fourth of base-en-7."""
     before: Recipe = answers.recipe()
     ner, sentiment, topic, qa, embedding = before.tasks
     return replace(

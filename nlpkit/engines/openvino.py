@@ -222,7 +222,9 @@ class OpenVinoEngine:
 
     def _compile(self, piece: Piece) -> Any:
         key = self._key(piece) if self.content else ""
-        known = self._mapped.get(key, kept.read(key)) if key else None
+        known = self._mapped.get(key)
+        if known is None and key:
+            known = kept.read(key)
         if known is not None:
             with suppress(RuntimeError):  # it is not what this OpenVINO can read
                 shared = openvino.Tensor(known, shared_memory=True)
