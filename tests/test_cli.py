@@ -755,6 +755,7 @@ def test_doctor_finds_nothing_broken(cli: Cli) -> None:
     checks = {row["part"]: row for row in found.rows}
     assert "broken" not in {row["status"] for row in found.rows}
     assert checks["engine"]["detail"].split()[0] in ("onnx", "openvino", "torch")
+    assert f" in {nlpkit.load().engine.precision}: " in checks["engine"]["detail"]
     for task in ("ner", "classify", "answer", "embed"):
         assert checks[f"self-test {task}"]["status"] == "ok"
     assert cli("doctor").out.rstrip().endswith("all that is installed works")

@@ -192,9 +192,12 @@ def _processors() -> Iterator[Check]:
 
 
 def _engine() -> Iterator[Check]:
+    from nlpkit.bundle import bundles, read_manifest
     from nlpkit.engines import choose, nvidia_in_sight
+    from nlpkit.loading import DEFAULT, offered_by
 
-    choice = choose()
+    path = bundles().get(DEFAULT)
+    choice = choose(offered=offered_by(read_manifest(path)[0])) if path else choose()
     if nvidia_in_sight() and choice.device == "cpu":
         torch = _version("torch")
         yield Check(
@@ -207,7 +210,7 @@ def _engine() -> Iterator[Check]:
             else "install a build of torch for CUDA: https://pytorch.org/get-started/locally",
         )
     else:
-        yield Check("gpu", "ok" if nvidia_in_sight() else "absent", choice.reason)
+        yield Check("gpu", "ok" if nvidia_in_sight() else "absent", choice.reason.split(";")[0])
     yield Check(
         "engine",
         "ok",
