@@ -161,6 +161,11 @@ class TextEncoder:
         self.unknown_id = _unknown_id(tokenizer)
         self.prefix, self.middle, self.suffix = _special_ids(tokenizer)
 
+    def vocabulary(self) -> dict[str, int]:
+        """Word pieces and their ids."""
+        known: dict[str, int] = self._tokenizer.get_vocab()
+        return known
+
     def to_str(self) -> str:
         """The content of a tokenizer.json."""
         serialised: str = self._tokenizer.to_str()
@@ -227,8 +232,9 @@ def words_of(encoded: Encoded) -> Words:
 def windows(n_tokens: int, size: int, overlap: int) -> list[Window]:
     """Cut ``n_tokens`` into windows of at most ``size`` that overlap by ``overlap`` tokens.
 
-    Each token is owned by exactly one window; inside an overlap the owner changes in the middle,
-    so that an owned token sees at least ``overlap // 2`` neighbours on both sides.
+    As few as it takes, of about the same length: a short rest would tell the model little. Each
+    token is owned by exactly one window; inside an overlap the owner changes in the middle, so that
+    an owned token sees at least ``overlap // 2`` neighbours on both sides.
     """
     if size < 1 or not 0 <= overlap < size:
         raise InputError(
@@ -236,16 +242,12 @@ def windows(n_tokens: int, size: int, overlap: int) -> list[Window]:
         )
     if n_tokens <= size:
         return [Window(0, n_tokens, 0, n_tokens)]
-    step = size - overlap
-    firsts = list(range(0, n_tokens - overlap, step))
-    cut = []
-    owned = 0
-    for first in firsts:
-        last = min(first + size, n_tokens)
-        end = n_tokens if last == n_tokens else last - overlap // 2
-        cut.append(Window(first, last, owned, end))
-        owned = end
-    return cut
+    new = n_tokens - overlap  # what windows bring beyond their overlaps
+    n = -(-new // (size - overlap))
+    firsts = [i * new // n for i in range(n + 1)]
+    lasts = [first + overlap for first in firsts[1:]]
+    ends = [0, *(last - overlap // 2 for last in lasts[:-1]), n_tokens]
+    return [*map(Window, firsts[:-1], lasts, ends[:-1], ends[1:])]
 
 
 def batches(lengths: Sequence[int], token_budget: int, *, packed: bool = False) -> list[list[int]]:

@@ -322,7 +322,7 @@ def test_probabilities_of_tags_are_learned_like_tags() -> None:
 
 def test_each_token_is_tagged_by_the_window_that_owns_it(encoder: TextEncoder) -> None:
     text = "the city Ada Lovelace in the town"
-    cut = windows(7, 4, 2)
+    cut = [Window(0, 4, 0, 3), Window(2, 6, 3, 5), Window(4, 7, 5, 7)]
     assert [(w.owned_first, w.owned_last) for w in cut] == [(0, 3), (3, 5), (5, 7)]
     tags = [". . B-PER B-LOC", "B-LOC I-PER . B-LOC", ". . ."]
     said = [[LABELS.index(tag.replace(".", "O")) for tag in line.split()] for line in tags]
@@ -375,7 +375,7 @@ def test_multi_label_scores_stand_each_on_its_own(encoder: TextEncoder) -> None:
 
 def test_windows_vote_by_the_tokens_they_own(encoder: TextEncoder) -> None:
     text = "the old man lived in the city"
-    cut = windows(7, 5, 2)
+    cut = [Window(0, 5, 0, 4), Window(3, 7, 4, 7)]
     reading = reading_of(encoder, text, cut)
     assert list(reading.n_owned) == [4 + 2, 3 + 2]  # with [CLS] and [SEP]
     logits = [np.array([3.0, 0.0], np.float32), np.array([0.0, 1.0], np.float32)]

@@ -195,6 +195,7 @@ def test_windows_by_example() -> None:
     assert windows(10, 6, 2) == [Window(0, 6, 0, 5), Window(4, 10, 5, 10)]
     assert windows(6, 6, 2) == [Window(0, 6, 0, 6)]
     assert windows(0, 6, 2) == [Window(0, 0, 0, 0)]
+    assert windows(11, 10, 2) == [Window(0, 6, 0, 5), Window(4, 11, 5, 11)], "no short rest"
 
 
 @given(
@@ -211,6 +212,9 @@ def test_each_token_is_owned_by_one_window(n_tokens: int, size: int, share: floa
         # Neighbours on both sides, but at the text's own ends.
         assert window.first == 0 or window.owned_first - window.first >= overlap // 2
         assert window.last == n_tokens or window.last - window.owned_last >= overlap // 2
+    lengths = [window.last - window.first for window in cut]
+    assert max(lengths) - min(lengths) <= 1
+    assert len(cut) == 1 or n_tokens > overlap + (len(cut) - 1) * (size - overlap), "fewest"
 
 
 @pytest.mark.parametrize(("size", "overlap"), [(0, 0), (5, 5), (5, 6), (5, -1)])

@@ -72,24 +72,31 @@ def make_items(
         if isinstance(example, QAExample):
             items += _qa_items(example, question, encoded, encoder, max_length)
             continue
+        if isinstance(example, TextExample):
+            row = encoder.row(encoded, _beginning(encoded, room))
+            items.append(Item(row, class_target(example, head), text[:EXCERPT]))
+            continue
+        if isinstance(example, PairExample):
+            if len(other):
+                row, second_row = (encoder.row(e, _beginning(e, room)) for e in (encoded, other))
+                items.append(Item(row, 0, text[:EXCERPT], second_row))
+            continue
         for window in windows(len(encoded), room, min(OVERLAP, room // 4)):
             row = encoder.row(encoded, window)
             if isinstance(example, TokenExample | TaughtExample):
                 targets = _word_targets(example, encoded, head.labels)
                 placed = _placed(targets, encoded, window, row)
                 items.append(Item(row, placed, text[:EXCERPT]))
-            elif isinstance(example, TextExample):
-                items.append(Item(row, class_target(example, head), text[:EXCERPT]))
-                break
-            elif isinstance(example, PairExample):
-                if len(other):
-                    second_row = encoder.row(other, next(iter(windows(len(other), room, 0))))
-                    items.append(Item(row, 0, text[:EXCERPT], second_row))
-                break
             else:
                 assert isinstance(example, PlainText)
                 items.append(Item(row, 0, text[:EXCERPT]))
     return items
+
+
+def _beginning(encoded: Encoded, room: int) -> Window:
+    """A text's first tokens, where no more of it is read."""
+    n_tokens = min(len(encoded), room)
+    return Window(0, n_tokens, 0, n_tokens)
 
 
 def check_examples(task: Task, head: Head, examples: Sequence[Example]) -> None:
