@@ -8,6 +8,7 @@ A bundle runs alone::
     heads.safetensors     "<head>/<parameter>", float32
     model.onnx            the fp32 CPU engine's graph, without weights
     activations.safetensors   only where int8 was fitted: its grids (nlpkit.engines.openvino)
+    words.safetensors     vectors of common words, for zero-shot labels (nlpkit.zero_shot)
 
 A pack plugs heads into one named and versioned backbone and refuses any other::
 
@@ -45,6 +46,7 @@ FORMAT, READABLE = 2, (1, 2)
 FOLDER = Path(__file__).parent / "bundles"
 WEIGHTS = "weights.safetensors"
 ACTIVATIONS = "activations.safetensors"
+WORDS = "words.safetensors"
 
 Arrays = Mapping[str, NDArray[Any]]
 
@@ -100,7 +102,10 @@ class MappedTensors(Mapping[str, NDArray[Any]]):
 
 @dataclass(frozen=True, slots=True)
 class Bundle:
-    """A bundle read and verified; ``sha256`` names this exact content."""
+    """A bundle read and verified; ``sha256`` names this exact content.
+
+    ``words`` are what zero-shot labels are drawn towards (nlpkit.zero_shot), where it has them.
+    """
 
     path: Path
     manifest: Manifest
@@ -110,6 +115,7 @@ class Bundle:
     heads: dict[str, PluggedHead]
     graph: bytes
     activations: Arrays | None = None
+    words: Arrays | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -178,9 +184,10 @@ def read_bundle(name_or_path: str | Path) -> Bundle:
             f"{path / 'bundle.json'} does not list {sorted(required - manifest.files.keys())}; "
             "the bundle is not whole: get it again"
         )
-    digests = {name: digest for name, digest in manifest.files.items() if name != WEIGHTS}
+    mapped = {n: _mapped(path, n, d) for n, d in manifest.files.items() if n in (WEIGHTS, WORDS)}
+    digests = {name: digest for name, digest in manifest.files.items() if name not in mapped}
     content = {name: _checked(path, name, digest) for name, digest in digests.items()}
-    weights = _mapped(path, WEIGHTS, manifest.files[WEIGHTS])
+    weights = mapped[WEIGHTS]
     parameters = _tensors(path / "heads.safetensors", content["heads.safetensors"])
     config = manifest.config
     encoder = TextEncoder(
@@ -204,6 +211,7 @@ def read_bundle(name_or_path: str | Path) -> Bundle:
         heads=heads,
         graph=content["model.onnx"],
         activations=_optional(path, content, ACTIVATIONS),
+        words=mapped.get(WORDS),
     )
 
 
@@ -242,6 +250,7 @@ def write_bundle(
     heads: Mapping[str, PluggedHead],
     graph: bytes,
     activations: Arrays | None = None,
+    words: Arrays | None = None,
     extra: Mapping[str, str] | None = None,
     overwrite: bool = False,
 ) -> Path:
@@ -254,6 +263,8 @@ def write_bundle(
     }
     if activations:
         content[ACTIVATIONS] = _packed(activations)
+    if words:
+        content[WORDS] = _packed(words)
     record = {
         "format": FORMAT,
         "name": manifest.name,

@@ -89,6 +89,7 @@ def _from_bundle(bundle: Bundle, choice: Choice) -> Pipeline:
         sizes=WindowSizes(
             manifest.window, manifest.overlap, manifest.pair_window, manifest.pair_overlap
         ),
+        words=bundle.words,
         adapted=adapted,
     )
 

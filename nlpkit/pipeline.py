@@ -15,6 +15,7 @@ from typing import Any, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from nlpkit import zero_shot
 from nlpkit.attribution import word_weights
 from nlpkit.engines import Engine, PluggedHead, start
 from nlpkit.errors import (
@@ -53,11 +54,6 @@ CHUNK_CHARACTERS = 250_000
 UNKNOWN_SHARE = 0.3
 #: A question must leave at least this many tokens of a row to the context.
 MIN_CONTEXT = 128
-#: Cosines of zero-shot labels are multiplied by this before the softmax.
-ZERO_SHOT_SCALE = 20.0
-#: How zero-shot labels are put into words unless told: their embeddings' mean names a class better
-#: than one phrase (Radford et al. 2021, CLIP). Of five by benchmarks/zero_shot.py.
-TEMPLATES = ("{}.", "topic: {}", "This text is about {}.")
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +61,7 @@ class WindowSizes:
     """Tokens of a row with its special tokens, and of the overlap, for texts and for pairs."""
 
     size: int = 256
-    overlap: int = 32
+    overlap: int = 16
     pair_size: int = 320
     pair_overlap: int = 96
 
@@ -109,6 +105,7 @@ class Pipeline:
         storage: str = "float32",
         sizes: WindowSizes | None = None,
         token_budget: int = TOKEN_BUDGET,
+        words: Mapping[str, NDArray[Any]] | None = None,
         adapted: Callable[[Mapping[str, NDArray[Any]]], Engine] | None = None,
     ) -> None:
         self.name = name
@@ -118,6 +115,7 @@ class Pipeline:
         self.engine = engine
         self.sizes = sizes or WindowSizes()
         self.token_budget = token_budget
+        self._words = words
         self._adapted = adapted
         self._lock = threading.Lock()
         self._heads: dict[str, PluggedHead] = dict(heads)
@@ -171,8 +169,8 @@ class Pipeline:
         """Labels with scores, best first.
 
         By default the task ``sentiment``. With ``labels`` any names of your own, compared with
-        the text by their embeddings (zero-shot); ``template`` puts each into words, for example
-        ``"{} news"``. Unless told, a label's embedding is the mean of those in TEMPLATES.
+        the text by their embeddings (zero-shot, see :mod:`nlpkit.zero_shot`). ``template`` puts
+        each into one phrase instead, for example ``"{} news"``, which is taken as it is.
         """
         if labels is not None:
             if task is not None:
@@ -309,6 +307,7 @@ class Pipeline:
             storage=self.storage,
             sizes=self.sizes,
             token_budget=self.token_budget,
+            words=self._words,
         )
 
     # -- inside -----------------------------------------------------------------------------------
@@ -372,21 +371,26 @@ class Pipeline:
             raise InputError(f"labels has the same name twice: {list(labels)}")
         if template is not None and "{}" not in template:
             raise InputError(f"template is {template!r}; expected text with {{}} for the label")
-        templates = TEMPLATES if template is None else (template,)
-        phrased = self.embed([t.replace("{}", label) for t in templates for label in labels])
-        targets = phrased.reshape(len(templates), len(labels), -1).mean(axis=0)
-        targets /= np.maximum(np.linalg.norm(targets, axis=1, keepdims=True), 1e-12)
+        targets = self._label_vectors(labels, template)
 
         def scored(outcome: Outcome) -> list[Label]:
             vector = outcome.values[""]
             if not vector.any():
                 return Results([], outcome.warnings, outcome.n_windows)
-            scores = softmax(np.asarray(targets @ vector * ZERO_SHOT_SCALE, dtype=np.float32))
+            scores = softmax(targets @ vector * np.float32(zero_shot.SCALE))
             order = np.argsort(-scores, kind="stable")
             ranked = [Label(labels[i], float(scores[i])) for i in order]
             return Results(ranked, outcome.warnings, outcome.n_windows)
 
         return _shaped(texts, lambda t: (scored(o) for o in self._outcomes(t, [""])))
+
+    def _label_vectors(self, labels: Sequence[str], template: str | None) -> Vectors:
+        if template is not None:
+            return zero_shot.phrased(self.embed, labels, (template,))
+        found = zero_shot.phrased(self.embed, labels)
+        if self._words is None:
+            return found
+        return zero_shot.widened(found, zero_shot.unpack_words(self._words))
 
     def _outcomes(self, texts: Iterable[str], names: Sequence[str]) -> Iterator[Outcome]:
         """Run heads (``""`` is the embedding) over texts, a chunk at a time, in order."""

@@ -85,6 +85,7 @@ def optimize(
         heads=read.heads,
         graph=read.graph,
         activations=fit_activations(read.weights, config, padded(rows, config)),
+        words=read.words,
         extra={f.name: f.read_text(encoding="utf-8") for f in others if f.name != "bundle.json"},
         overwrite=overwrite,
     )

@@ -18,6 +18,7 @@ from safetensors.torch import load_file
 from transformers import BertConfig, BertModel
 
 import nlpkit
+from nlpkit import zero_shot
 from nlpkit.bundle import read_bundle
 from nlpkit.engines.onnx import OnnxEngine
 from nlpkit.engines.torch import TorchEngine, run_backbone, to_torch
@@ -170,6 +171,25 @@ def test_tasks_may_share_a_branch(recipe: Recipe, tmp_path: Path) -> None:
     heads = {name: make_head("pooling", {}) for name in uneven}
     with pytest.raises(InputError, match="'words' ask for 1 and 2 own layers; expected the same"):
         MultiTaskModel(three_layers(), heads, 0, uneven, dict.fromkeys(uneven, "words"))
+
+
+def test_an_embedding_brings_words_for_labels_that_were_never_trained(
+    recipe: Recipe, tmp_path: Path
+) -> None:
+    ner, *_, embedding = recipe.tasks
+    out = train_recipe(replace(recipe, tasks=(embedding,)), tmp_path / "with")
+    twin = nlpkit.load(str(tmp_path / "with.training" / "float32"))
+    words = zero_shot.words_of(twin.encoder.vocabulary())
+    assert words
+    expected = zero_shot.pack_words(zero_shot.phrased(twin.embed, words))
+    for path in (out, tmp_path / "with.training" / "float32"):
+        found = read_bundle(path).words
+        assert found is not None
+        assert found.keys() == expected.keys()
+        for name, value in expected.items():
+            np.testing.assert_array_equal(found[name], value)
+    alone = train_recipe(replace(recipe, tasks=(ner,), keep_embedding=0.0), tmp_path / "without")
+    assert read_bundle(alone).words is None
 
 
 def test_too_many_own_layers_are_refused(recipe: Recipe, tmp_path: Path) -> None:

@@ -48,6 +48,7 @@ def save_bundle(
     fitted: Mapping[str, Mapping[str, Any]] | None = None,
     facts: Mapping[str, Any] | None = None,
     rows: Sequence[Row] = (),
+    words: Mapping[str, NDArray[Any]] | None = None,
     extra: Mapping[str, str] | None = None,
     overwrite: bool = False,
 ) -> Path:
@@ -55,7 +56,7 @@ def save_bundle(
 
     ``storage`` is how the backbone's matrices lie on disk; ``fitted`` replaces values of heads'
     configs; ``facts`` are added to the training record. int8 arithmetic is fitted on ``rows``, for
-    a bundle that is stored so, where OpenVINO is installed.
+    a bundle that is stored so, where OpenVINO is installed; ``words`` are for zero-shot labels.
     """
     config = {key: getattr(model.backbone.config, key) for key in CONFIG}
     weights: Mapping[str, Any] = arrays(model.backbone) | branch_arrays(model)
@@ -96,6 +97,7 @@ def save_bundle(
             config, int8_words=WORD_TABLE + SCALE in weights, branches=branches_of(weights)
         ),
         activations=activations,
+        words=words,
         extra=extra,
         overwrite=overwrite,
     )

@@ -17,6 +17,7 @@ import torch
 from numpy.typing import NDArray
 from transformers import PreTrainedModel
 
+from nlpkit import zero_shot
 from nlpkit.bundle import Bundle, read_bundle, write_pack
 from nlpkit.engines import PluggedHead
 from nlpkit.engines.torch import check_device, to_torch
@@ -144,6 +145,7 @@ def save_trained(
     """Fit what the recipe fits and the scores' confidence; write the bundle and its twin."""
     fitted: dict[str, dict[str, Any]] = {}
     facts = {**trained.record, "sources": sources(recipe)}
+    words: dict[str, NDArray[Any]] = {}
 
     def save(path: Path, how: str) -> Path:
         return save_bundle(
@@ -155,6 +157,7 @@ def save_trained(
             fitted=fitted,
             facts=facts,
             rows=trained.rows,
+            words=words,
             extra={"WEIGHTS-LICENSE": recipe.licence + "\n"} if recipe.licence else None,
             overwrite=True,
         )
@@ -169,7 +172,16 @@ def save_trained(
         for name, value in values.items():
             fitted[name] = {**fitted.get(name, {}), **value}
         save(twin, "float32")
+    if any(task.kind == PoolingHead.kind for task in recipe.tasks):
+        words |= word_vectors(load(str(twin)), encoder)
+        save(twin, "float32")
     save(output, storage)
+
+
+def word_vectors(kit: Pipeline, encoder: TextEncoder) -> dict[str, NDArray[Any]]:
+    """What a bundle brings along for zero-shot labels: none where the vocabulary has no words."""
+    words = zero_shot.words_of(encoder.vocabulary())
+    return zero_shot.pack_words(zero_shot.phrased(kit.embed, words)) if words else {}
 
 
 def work_folder(output: Path) -> Path:
