@@ -116,6 +116,7 @@ class Pipeline:
         self.sizes = sizes or WindowSizes()
         self.token_budget = token_budget
         self._words = words
+        self._labels: tuple[tuple[tuple[str, ...], str | None], Vectors] | None = None
         self._adapted = adapted
         self._lock = threading.Lock()
         self._heads: dict[str, PluggedHead] = dict(heads)
@@ -385,12 +386,16 @@ class Pipeline:
         return _shaped(texts, lambda t: (scored(o) for o in self._outcomes(t, [""])))
 
     def _label_vectors(self, labels: Sequence[str], template: str | None) -> Vectors:
-        if template is not None:
-            return zero_shot.phrased(self.embed, labels, (template,))
-        found = zero_shot.phrased(self.embed, labels)
-        if self._words is None:
-            return found
-        return zero_shot.widened(found, zero_shot.unpack_words(self._words))
+        """Where labels lie; those of the last call are known, since most calls ask for the same."""
+        key = (tuple(labels), template)
+        known = self._labels
+        if known is None or known[0] != key:
+            templates = zero_shot.TEMPLATES if template is None else (template,)
+            found = zero_shot.phrased(self.embed, labels, templates)
+            if template is None and self._words is not None:
+                found = zero_shot.widened(found, zero_shot.unpack_words(self._words))
+            self._labels = known = key, found
+        return known[1]
 
     def _outcomes(self, texts: Iterable[str], names: Sequence[str]) -> Iterator[Outcome]:
         """Run heads (``""`` is the embedding) over texts, a chunk at a time, in order."""

@@ -78,6 +78,15 @@ def test_a_bundle_brings_its_words_along(tiny_folder: Path, wordy: Path) -> None
     assert same[0] == same[1], "a template of one's own is taken as it is"
 
 
+def test_labels_of_one_call_are_not_those_of_the_next(wordy: Path) -> None:
+    kit = nlpkit.load(wordy, "cpu", "fp32")
+    ways = [(NAMES, None), (NAMES, "{} news"), (NAMES[::-1], None), (NAMES[:2], None)]
+    for labels, template in [*ways, *ways[::-1]]:
+        fresh = nlpkit.load(wordy, "cpu", "fp32")
+        expected = fresh.classify(TEXT, labels=labels, template=template)
+        assert kit.classify(TEXT, labels=labels, template=template) == expected
+
+
 def test_altered_words_are_refused(wordy: Path, tmp_path: Path) -> None:
     copy = tmp_path / "copy"
     copy.mkdir()
