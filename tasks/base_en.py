@@ -10,8 +10,8 @@ How      Entities, classes and the embedding learn together, on first layers tha
          the pooled vector (after a learned square matrix) near that of all-MiniLM-L6-v2 on the same
          tokens. Word shapes enter the backbone as token types. Of the upper half of the backbone
          entities have a copy, and classes, which are read from [CLS], of the last layer.
-         base_en_embedding, base_en_answers, base_en_classes and base_en_confidence are the other
-         parts.
+         base_en_embedding, base_en_answers, base_en_classes, base_en_joint and
+         base_en_confidence are the other parts.
 Run      nlpkit train ner --output teacher
          NLPKIT_TEACHERS=teacher nlpkit train base_en --from teacher.training/float32 \
            --head sentiment=base-en-4 --head topic=base-en-4 --output base-en-first

@@ -20,7 +20,7 @@ answers = load_recipe_module("base_en_answers")
 
 
 def recipe() -> Recipe:
-    """The last part of what base-en-6 learned, and the fourth of base-en-7."""
+    """The last part of what base-en-6 learned, and the fourth of base-en-8."""
     before: Recipe = answers.recipe()
     ner, sentiment, topic, qa, embedding = before.tasks
     return replace(
