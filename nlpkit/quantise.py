@@ -98,7 +98,9 @@ def sample_rows(
     encoded = [one for one in encoder.encode(texts) if len(one)]
     room = manifest.window - len(encoder.prefix) - len(encoder.suffix)
     rows = [
-        encoder.row(one, cut) for one in encoded for cut in windows(len(one), room, room // 4)[:2]
+        encoder.row(one, cut)
+        for one in encoded
+        for cut in windows(len(one), room, manifest.overlap)[:2]
     ]
     if asks:
         for question, context in zip(encoded[::2], encoded[1::2], strict=False):

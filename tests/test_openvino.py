@@ -37,7 +37,7 @@ from nlpkit.quantise import (
     round_weights,
 )
 from nlpkit.testing import tiny_bundle
-from nlpkit.text import Batch, pad, windows
+from nlpkit.text import Batch, Window, pad
 from nlpkit.types import Document
 from nlpkit.weights import (
     SCALE,
@@ -84,10 +84,15 @@ def fitted(tiny_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def batch_of(bundle: Bundle, texts: Sequence[str] = TEXTS) -> Batch:
-    """The texts as a batch of windows of 30 tokens."""
+    """The texts as a batch of rows of 30 tokens and what is left over."""
     encoder = bundle.encoder
-    encoded = [one for one in encoder.encode(texts) if len(one)]
-    return pad([encoder.row(one, cut) for one in encoded for cut in windows(len(one), 30, 8)], 0)
+    rows = []
+    for one in encoder.encode(texts):
+        for first in range(0, max(len(one) - 8, min(len(one), 1)), 22):
+            last = min(first + 30, len(one))
+            owned = (first + 4 * (first > 0), last - 4 * (last < len(one)))
+            rows.append(encoder.row(one, Window(first, last, *owned)))
+    return pad(rows, 0)
 
 
 # -- the same numbers ------------------------------------------------------------------------
