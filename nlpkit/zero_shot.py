@@ -26,7 +26,7 @@ NEAR, WEIGHT = 0.6, 0.5
 #: How many words a bundle brings, and how long they are at least: the commonest come first in
 #: BERT's vocabulary, and short ones are mostly abbreviations.
 WORDS, SHORTEST = 12_000, 4
-#: The int8 that stands for a component of 1 or -1 is further out than any is.
+#: The int8 of the largest component.
 LARGEST = 127
 
 Embed = Callable[[Sequence[str]], Floats]
