@@ -566,7 +566,7 @@ def test_a_checkpoint_without_safetensors_is_refused(tmp_path: Path) -> None:
 
 def test_the_cpu_engine_is_chosen_where_there_is_no_gpu() -> None:
     choice = choose("cpu", "fp32")
-    assert (choice.engine, choice.device, choice.precision) == ("onnx", "cpu", "fp32")
+    assert (choice.engine, choice.device, choice.precision) == ("openvino", "cpu", "fp32")
     assert choice.reason == "device='cpu' was asked for"
     assert choose("cpu", "fp16").engine == "torch"
     assert choose("cpu", "auto", ()) == Choice("torch", "cpu", "fp32", choice.reason)

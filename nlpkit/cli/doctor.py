@@ -315,7 +315,7 @@ def _engines_agree() -> Iterator[Check]:
         "ok" if worst <= TOLERANCE and all(same) else "broken",
         f"{plain.engine.name} and torch: embeddings differ by at most {worst:.1e}, entities are "
         f"{'the same' if all(same) else 'different'}",
-        "" if worst <= TOLERANCE and all(same) else "install onnxruntime and torch again",
+        "" if worst <= TOLERANCE and all(same) else "install openvino and torch again",
     )
 
 

@@ -1,7 +1,7 @@
 """Engines: what runs a backbone. Two for CPUs without torch, and torch for GPUs and training.
 
-ONNX Runtime computes in fp32, OpenVINO in bf16 and int8; nlpkit.engines.probe knows which is
-fastest here.
+OpenVINO computes in fp32, bf16 and int8; nlpkit.engines.probe knows which is fastest here. ONNX
+Runtime computes in fp32 where OpenVINO is not installed or does not run.
 
 An engine takes a padded batch and the heads that share it, runs the backbone once, and gives
 back each head's logits as numpy arrays. A head may read a branch: last layers of its own, which
@@ -139,11 +139,10 @@ _LOW = {"cuda": "bf16", "mps": "fp32"}
 
 
 def _choose_on_cpu(precision: str, offered: Sequence[str], reason: str) -> Choice:
-    if precision == "fp32" or not offered:
-        engine = "onnx" if offered else "torch"
-        return Choice(engine, "cpu", "fp32" if precision == "auto" else precision, reason)
+    if not offered:
+        return Choice("torch", "cpu", "fp32" if precision == "auto" else precision, reason)
     if find_spec("openvino") is None:
-        if precision != "auto":
+        if precision not in ("auto", "fp32"):
             return Choice("torch", "cpu", precision, reason)
         return Choice("onnx", "cpu", "fp32", f"{reason}; faster: pip install openvino")
     from nlpkit.engines.probe import fastest, timings
@@ -151,9 +150,10 @@ def _choose_on_cpu(precision: str, offered: Sequence[str], reason: str) -> Choic
     if precision == "auto":
         precision, why = fastest(offered)
         reason = f"{reason}; {why}"
-        return Choice("onnx" if precision == "fp32" else "openvino", "cpu", precision, reason)
     if precision in timings():
         return Choice("openvino", "cpu", precision, reason)
+    if precision == "fp32":
+        return Choice("onnx", "cpu", "fp32", reason)
     if precision == "int8":
         raise InputError(
             "precision is 'int8', whose sums overflow on this processor (it has no "

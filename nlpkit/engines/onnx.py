@@ -1,4 +1,4 @@
-"""The CPU engine: ONNX Runtime, no torch."""
+"""The CPU engine where OpenVINO is not: ONNX Runtime, no torch."""
 
 from __future__ import annotations
 
@@ -15,7 +15,10 @@ from nlpkit.weights import Tensors, graph_tensors, output_name
 
 
 class OnnxEngine:
-    """Runs the bundle's graph in fp32 on the CPU; heads run on its output in numpy."""
+    """Runs the bundle's graph in fp32 on the CPU; heads run on its output in numpy.
+
+    The graph is computed whole, with all branches, whatever the heads read.
+    """
 
     name = "onnx"
     device = "cpu"

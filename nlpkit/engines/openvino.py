@@ -1,4 +1,4 @@
-"""The fast CPU engine: OpenVINO in bf16, or in int8 where the bundle knows its activations.
+"""The CPU engine: OpenVINO in fp32, bf16, or in int8 where the bundle knows its activations.
 
 No torch. The graph is built here from the bundle's weights. It is cut where branches leave the
 backbone (where none does, before the last layer), so that layers are shared, compiled when they are

@@ -25,7 +25,7 @@ from transformers import PreTrainedModel
 
 from nlpkit.bundle import Bundle
 from nlpkit.engines import PluggedHead
-from nlpkit.engines.torch import TorchEngine, run_backbone, to_torch
+from nlpkit.engines.torch import TorchEngine, run_backbone, to_torch, training_precision
 from nlpkit.errors import InputError, TrainingError
 from nlpkit.heads import Head, make_head
 from nlpkit.heads.token import IGNORE
@@ -222,6 +222,7 @@ class _Run:
         self.model = model
         self.teacher = teacher
         self.device = device
+        self.precision = training_precision(device)
         self.plan = plan
         self.origin = origin
         self.begun: dict[str, Tensor] = {}
@@ -307,9 +308,8 @@ class _Run:
         rows += [row for item in step.items for row in item.rows[1:]]
         padded = pad(rows, self.model.backbone.config.pad_token_id or 0)
         batch = to_torch(padded, self.device)
-        dtype = torch.bfloat16
         kept = self.embedding if self._keeps(task) else None
-        with _attention(self.device), torch.autocast(self.device.split(":")[0], dtype=dtype):
+        with _attention(self.device), self._autocast():
             states = self.model.hidden(
                 batch, filter(None, {task.name, kept}), train_backbone=task.train_backbone
             )
@@ -334,7 +334,7 @@ class _Run:
         if kept:
             head = self.model.heads[kept]
             pooled = self.model.logits(kept, hidden[kept], batch)
-            distance = head.loss(pooled, self._teacher_vectors(batch, dtype))
+            distance = head.loss(pooled, self._teacher_vectors(batch))
             losses[f"{kept}/{task.name}"] = float(distance.detach())
             times = 1 if task.kind == "pooling" else self.recipe.keep_every
             total = total + self.recipe.keep_embedding * times * distance
@@ -378,12 +378,16 @@ class _Run:
             current = [p.detach() for _, p in _trained(self.model)]
             torch._foreach_lerp_([*self.averages.values()], current, 1 - decay)
 
-    def _teacher_vectors(self, batch: Batch, dtype: torch.dtype) -> Tensor:
+    def _autocast(self) -> torch.autocast:
+        low = self.precision == "bf16"
+        return torch.autocast(self.device.split(":")[0], dtype=torch.bfloat16, enabled=low)
+
+    def _teacher_vectors(self, batch: Batch) -> Tensor:
         """What the original backbone makes of the same tokens: the mean over all of them."""
         assert self.teacher is not None
         types = torch.zeros_like(batch.types)
         plain = Batch(batch.ids, batch.mask, types, batch.shapes, batch.mask)
-        with torch.no_grad(), torch.autocast(self.device.split(":")[0], dtype=dtype):
+        with torch.no_grad(), self._autocast():
             hidden = run_backbone(self.teacher, plain).float()
         mask = batch.mask[:, :, None]
         vectors: Tensor = (hidden * mask).sum(1) / mask.sum(1)
@@ -393,7 +397,7 @@ class _Run:
 
     def _evaluate(self, encoder: TextEncoder, curve: Curve) -> None:
         """Take the dev scores; keep the weights if none were better."""
-        scores = self._scores(encoder, "bf16", whole=False)
+        scores = self._scores(encoder, self.precision, whole=False)
         curve.scores(self.number, self.tokens, self.minutes, scores, self.since_dev.take())
         mean = mean_score(scores, self.recipe)
         best = self.checkpoints.best()
