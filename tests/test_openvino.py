@@ -430,7 +430,7 @@ except nlpkit.errors.InputError as error:
 
 @pytest.mark.parametrize("limit", ["AVX2", ""])
 def test_training_is_in_bf16_where_the_processor_has_it(limit: str) -> None:
-    """Elsewhere torch imitates it, at a twentieth of the speed of fp32."""
+    """Elsewhere torch imitates it, far slower than it computes fp32."""
     code = """
 from nlpkit.engines.openvino import has_bf16
 from nlpkit.engines.torch import training_precision

@@ -162,8 +162,7 @@ def _no_room(device: str, what: str) -> InputError:
 def training_precision(device: str) -> str:
     """What a device trains fastest in: ``bf16``, or ``fp32`` on a CPU that has no bf16.
 
-    Torch imitates bf16 there, at 65 tokens a second where fp32 reads 1,500 (two cores of an AMD
-    EPYC of the third generation).
+    Torch imitates bf16 there, far slower than it computes fp32.
     """
     if device.partition(":")[0] != "cpu" or find_spec("openvino") is None:
         return "bf16"
