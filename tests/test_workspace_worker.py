@@ -24,6 +24,7 @@ from nlpkit.workspace import (
     Model,
     State,
     Workspace,
+    background,
     ensure_worker,
     open_workspace,
     read_batch,
@@ -423,6 +424,17 @@ def test_a_killed_worker_is_replaced(
     until(lambda: batch.status().state == State.DONE)
     assert_whole(batch, kit)
     until(lambda: not is_locked(workspace.folder))
+
+
+@pytest.mark.skipif(not hasattr(os, "waitid"), reason="the system has no waitid")
+def test_a_process_that_nobody_has_waited_for_lives_no_more() -> None:
+    process = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
+    assert background._lives(process.pid)
+    process.kill()
+    os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)  # it has ended, and is still listed
+    assert not background._lives(process.pid)
+    assert process.wait() == -signal.SIGKILL
+    assert not background._lives(process.pid)
 
 
 def test_a_worker_stays_where_work_comes_in_as_it_leaves(

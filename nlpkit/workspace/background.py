@@ -12,7 +12,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -132,6 +132,10 @@ def _spawn(folder: Path) -> subprocess.Popen[bytes]:
 
 
 def _lives(pid: int) -> bool:
+    with suppress(ChildProcessError, AttributeError):  # another's child; Windows
+        ended = os.WEXITED | os.WNOHANG | os.WNOWAIT
+        if os.waitid(os.P_PID, pid, ended) is not None:
+            return False  # ours, and killed a moment ago: the thread that waits comes to hear of it
     try:
         os.kill(pid, 0)
     except ProcessLookupError:
