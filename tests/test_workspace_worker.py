@@ -428,7 +428,7 @@ def test_a_killed_worker_is_replaced(
 
 @pytest.mark.skipif(not hasattr(os, "waitid"), reason="the system has no waitid")
 def test_a_process_that_nobody_has_waited_for_lives_no_more() -> None:
-    process = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
+    process = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"])
     assert background._lives(process.pid)
     process.kill()
     os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)  # it has ended, and is still listed
