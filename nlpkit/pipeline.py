@@ -26,7 +26,7 @@ from nlpkit.errors import (
     UnknownTextWarning,
 )
 from nlpkit.heads import Head, PoolingHead, Reading, SequenceHead, SpanHead, TokenHead
-from nlpkit.heads.base import Floats, softmax
+from nlpkit.heads.base import Floats, decode_all, softmax
 from nlpkit.text import (
     Batch,
     Encoded,
@@ -411,8 +411,14 @@ class Pipeline:
                 return self.encoder.row(encoded[i], window)
 
             beside = [special] * len(chunk)
-            for reading, logits in self._read(passes, chunk, encoded, plan, beside, row):
-                values = {n: h.head.decode(logits[n], reading) for n, h in heads.items()}
+            read = [*self._read(passes, chunk, encoded, plan, beside, row)]
+            readings = [reading for reading, _ in read]
+            found = [
+                decode_all(plugged.head, [logits[name] for _, logits in read], readings)
+                for name, plugged in heads.items()
+            ]
+            for reading, *of_text in zip(readings, *found, strict=True):
+                values = dict(zip(heads, of_text, strict=True))
                 notes = _notes(reading.encoded.unknown)
                 if notes and not warned:
                     warned = True

@@ -27,7 +27,7 @@ from nlpkit.bundle import Manifest, write_bundle
 from nlpkit.engines import PluggedHead
 from nlpkit.errors import MissingExtraError
 from nlpkit.heads import Head, PoolingHead, Reading, SequenceHead, SpanHead, TokenHead
-from nlpkit.heads.base import Floats
+from nlpkit.heads.base import Floats, decode_all
 from nlpkit.heads.token import IGNORE
 from nlpkit.text import N_SHAPES, SHAPES, Batch, Encoded, Row, TextEncoder, Window, pad, windows
 from nlpkit.weights import BRANCH, LAYER, WORD_TABLE, quantise
@@ -204,8 +204,13 @@ def check_loss(head: Head, case: HeadCase) -> None:
 
 
 def check_decode(head: Head, case: HeadCase) -> None:
-    """``decode`` gives the same twice, leaves the logits alone, and quotes the text truly."""
-    for text, logits, reading in _readings(head, case):
+    """``decode`` gives the same twice, leaves the logits alone, and quotes the text truly.
+
+    So does ``decode_all``, where the head has one.
+    """
+    results = []
+    read = [*_readings(head, case)]
+    for text, logits, reading in read:
         before = [part.copy() for part in logits]
         result = head.decode(logits, reading)
         same = all(np.array_equal(a, b) for a, b in zip(before, logits, strict=True))
@@ -213,6 +218,11 @@ def check_decode(head: Head, case: HeadCase) -> None:
         again = head.decode(logits, reading)
         _expect(_alike(result, again), f"{text!r:.40} gave {result!r} and then {again!r}")
         _quotes_truly(result, text)
+        results.append(result)
+    at_once = decode_all(head, [logits for _, logits, _ in read], [one for _, _, one in read])
+    _expect(len(at_once) == len(read), f"decode_all gave {len(at_once)} results of {len(read)}")
+    for (text, _, _), result, same in zip(read, results, at_once, strict=True):
+        _expect(_alike(result, same), f"{text!r:.40} gave {result!r}, but {same!r} at once")
 
 
 def check_empty(head: Head, case: HeadCase) -> None:

@@ -28,6 +28,8 @@ Bools = NDArray[np.bool_]
 #: The shapes a word can have, by number.
 SHAPES = ("lower", "Capitalised", "UPPER", "C", "miXed3", "123", "?!")
 N_SHAPES = len(SHAPES)
+#: The numbers of those that words with a capital have.
+CASED = (1, 2, 3, 4)
 #: Numbers of rows above this are multiples of it; see batches.
 ROWS = 8
 #: Lengths of batches are multiples of this. CPU kernels take 16 floats at once: where none is left
@@ -227,6 +229,22 @@ def words_of(encoded: Encoded) -> Words:
     starts, ends = encoded.starts[firsts], encoded.ends[lasts]
     visible = ends > starts
     return Words(firsts[visible], starts[visible], ends[visible])
+
+
+def joined(texts: Sequence[Encoded]) -> tuple[Encoded, Ints]:
+    """The tokens of texts one after another, and which text each is of.
+
+    Their characters are still counted from the beginning of each text; their words are told apart.
+    """
+    sizes = [len(text) for text in texts]
+    of_text = np.repeat(np.arange(len(texts)), sizes)
+    ids, starts, ends, words, shapes = (
+        np.concatenate([getattr(text, name) for text in texts])
+        for name in ("ids", "starts", "ends", "words", "shapes")
+    )
+    n_words = [int(text.words[-1]) + 1 if len(text) else 0 for text in texts]
+    words += np.repeat(np.cumsum([0, *n_words[:-1]]), sizes)
+    return Encoded(ids, starts, ends, words, shapes, 0.0), of_text
 
 
 def windows(n_tokens: int, size: int, overlap: int) -> list[Window]:

@@ -24,7 +24,7 @@ from nlpkit.heads import (
     TokenHead,
     make_head,
 )
-from nlpkit.heads.base import Array, Floats, Parameters, linear
+from nlpkit.heads.base import Array, Floats, Parameters, decode_all, linear
 from nlpkit.heads.pooling import SCALE
 from nlpkit.heads.span import _best_spans
 from nlpkit.heads.token import LEAST, agreed, repeated
@@ -298,6 +298,53 @@ def test_words_that_repeat(encoder: TextEncoder) -> None:
     words = [words_of(encoded) for encoded in encoder.encode(texts)]
     assert repeated([(texts[0], words[0])]) == [[0, 4]]
     assert repeated([*zip(texts, words, strict=True)]) == [[0, 4, 7], [6, 8]]
+
+
+SOME_TEXTS = (
+    "Ada saw Ada in Paris",
+    "",
+    "the city of Ada",
+    "Paris",
+    " ",
+    "\u01c5 \u0130x \u0130x A3 a",
+)
+
+
+@given(data=st.data(), agreement=st.sampled_from([0.0, 0.7]))
+def test_texts_at_once_are_decoded_as_each_alone(
+    encoder: TextEncoder, data: st.DataObject, agreement: float
+) -> None:
+    texts = data.draw(st.lists(st.sampled_from(SOME_TEXTS), max_size=6))
+    readings = [reading_of(encoder, text) for text in texts]
+    numbers = st.floats(-5, 5, width=32)
+    of_words = [
+        [data.draw(hnp.arrays(np.float32, (len(one.encoded) + 2, 5), elements=numbers))]
+        for one in readings
+    ]
+    of_texts = [[data.draw(hnp.arrays(np.float32, 3, elements=numbers))] for _ in readings]
+    tokens = TokenHead(LABELS, agreement=agreement)
+    classes = SequenceHead(["a", "b", "c"], temperature=1.3)
+    for head, logits in ((tokens, of_words), (classes, of_texts)):
+        alone = [head.decode(*each) for each in zip(logits, readings, strict=True)]
+        assert decode_all(head, logits, readings) == alone
+
+
+def test_a_class_that_decodes_otherwise_is_asked_of_each_text(encoder: TextEncoder) -> None:
+    class Counting(TokenHead):
+        def decode(self, logits: Any, reading: Reading) -> Any:
+            return len(reading.encoded)
+
+    texts = ["Ada", "", "the city"]
+    readings = [reading_of(encoder, text) for text in texts]
+    assert decode_all(Counting(LABELS), [[], [], []], readings) == [1, 0, 2]
+
+
+def test_names_are_read_alike_in_a_text_and_not_across_texts(encoder: TextEncoder) -> None:
+    sure = token_logits(encoder, "Ada Ada", "B-PER B-PER", sure=6.0)
+    unsure = token_logits(encoder, "the Ada", ". B-LOC", sure=1.0)
+    readings = [reading_of(encoder, text) for text in ("Ada Ada", "the Ada")]
+    found = decode_all(TokenHead(LABELS, agreement=1.0), [sure, unsure], readings)
+    assert [[entity.label for entity in one] for one in found] == [["PER", "PER"], ["LOC"]]
 
 
 def test_an_agreement_that_is_no_share_is_refused() -> None:

@@ -104,11 +104,24 @@ class SequenceHead:
 
     def decode(self, logits: Sequence[Floats], reading: Reading) -> list[Label]:
         """All labels with their scores, best first; nothing for a text without tokens."""
-        if not len(reading.encoded):
-            return []
-        scores = self.scores(over_windows(logits, reading))
-        order = np.argsort(-scores, kind="stable")
-        return [Label(self.labels[i], float(scores[i])) for i in order]
+        return SequenceHead.decode_all(self, [logits], [reading])[0]
+
+    def decode_all(
+        self, logits: Sequence[Sequence[Floats]], readings: Sequence[Reading]
+    ) -> list[list[Label]]:
+        """What :meth:`decode` gives of each text."""
+        results: list[list[Label]] = [[] for _ in readings]
+        read = [i for i, reading in enumerate(readings) if len(reading.encoded)]
+        if not read:
+            return results
+        scores = self.scores(np.stack([over_windows(logits[i], readings[i]) for i in read]))
+        order = np.argsort(-scores, axis=1, kind="stable")
+        ranked = np.take_along_axis(scores, order, axis=1)
+        for i, best, values in zip(read, order.tolist(), ranked.tolist(), strict=True):
+            results[i] = [
+                Label(self.labels[j], value) for j, value in zip(best, values, strict=True)
+            ]
+        return results
 
     def scores(self, logits: Floats) -> Floats:
         """Probabilities from logits of shape (..., n_labels)."""

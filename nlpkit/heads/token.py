@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any, ClassVar
 
 import numpy as np
@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from nlpkit.errors import InputError
 from nlpkit.heads.base import Array, Floats, Parameters, Reading, linear, softmax
-from nlpkit.text import N_SHAPES, Batch, Words, words_of
+from nlpkit.text import CASED, N_SHAPES, Batch, Ints, Words, joined, words_of
 from nlpkit.types import Entity
 
 LEAST = 1e-6  #: what keeps the logarithm of a probability finite
@@ -47,12 +47,9 @@ class TokenHead:
         self.word_shape = word_shape
         self.temperature = temperature
         self._types = _entity_types(self.labels)
-        self._of_type = {
-            kind: [i for i, other in enumerate(self._types) if other == kind]
-            for kind in self._types
-        }
         #: The number of each label's type; "O" is one.
-        self.kinds = np.array([[*self._of_type].index(kind) for kind in self._types])
+        self.kinds = np.array([[*dict.fromkeys(self._types)].index(kind) for kind in self._types])
+        self._same_type = self.kinds[:, None] == self.kinds
         self._opens = np.array([label.startswith("B-") for label in self.labels])
         self._legal = _legal_transitions(self.labels)
         self._follow_all = np.asarray(self._legal.all(axis=0))
@@ -106,32 +103,74 @@ class TokenHead:
         )
 
     def decode(self, logits: Sequence[Floats], reading: Reading) -> list[Entity]:
-        words = words_of(reading.encoded)
-        if not len(words):
-            return []
-        of_words = join_owned(logits, reading)[words.firsts]
+        return TokenHead.decode_all(self, [logits], [reading])[0]
+
+    def decode_all(
+        self, logits: Sequence[Sequence[Floats]], readings: Sequence[Reading]
+    ) -> list[list[Entity]]:
+        """What :meth:`decode` gives of each text."""
+        results: list[list[Entity]] = [[] for _ in readings]
+        read = [i for i, reading in enumerate(readings) if len(reading.encoded)]
+        if not read:
+            return results
+        tokens, of_text = joined([readings[i].encoded for i in read])
+        words = words_of(tokens)
+        texts, of_text = [readings[i].text for i in read], of_text[words.firsts]
+        of_words = np.concatenate([join_owned(logits[i], readings[i]) for i in read])[words.firsts]
         if self.agreement:
-            of_words = agreed(
-                of_words, repeated([(reading.text, words)]), self.kinds, self.agreement
-            )
-        return self.entities(reading.text, words, of_words)
+            cased = np.flatnonzero(np.isin(tokens.shapes[words.firsts], CASED))
+            groups = _alike(texts, words, cased, of_text)
+            of_words = agreed(of_words, groups, self.kinds, self.agreement)
+        for number, entity in self._found(texts, words, of_text, of_words):
+            results[read[number]].append(entity)
+        return results
 
     def entities(self, text: str, words: Words, logits: Floats) -> list[Entity]:
         """The entities of a text from the logits of its words, (n_words, n_labels)."""
-        tags, probabilities = self.tag(logits)
-        entities = []
-        for first, last in self._spans(tags):
-            start, end = int(words.starts[first]), int(words.ends[last])
-            kind = self._types[tags[first]]
-            of_type = probabilities[first : last + 1, self._of_type[kind]]
-            score = float(of_type.sum()) / (last + 1 - first)
-            entities.append(Entity(text[start:end], kind, start, end, min(score, 1.0)))
-        return entities
+        of_text = np.zeros(len(words), dtype=np.int64)
+        return [entity for _, entity in self._found([text], words, of_text, logits)]
+
+    def _found(
+        self, texts: Sequence[str], words: Words, of_text: Ints, logits: Floats
+    ) -> Iterator[tuple[int, Entity]]:
+        """The entities of texts, in order, and which text each is of."""
+        logits = logits / np.float32(self.temperature)
+        tags = self._legal_tags(logits, of_text)
+        inside = np.flatnonzero(tags != self._outside)
+        if not len(inside):
+            return
+        of_entities = tags[inside]
+        opens = self._opens[of_entities]
+        opens[1:] |= np.diff(inside) > 1
+        first = np.flatnonzero(opens)
+        last = np.append(first[1:], len(inside)) - 1
+        of_type = (softmax(logits[inside]) * self._same_type[of_entities]).sum(axis=1)
+        scores = np.add.reduceat(of_type, first) / (last + 1 - first)
+        for number, tag, start, end, score in zip(
+            of_text[inside[first]].tolist(),
+            of_entities[first].tolist(),
+            words.starts[inside[first]].tolist(),
+            words.ends[inside[last]].tolist(),
+            np.minimum(scores, 1.0).tolist(),
+            strict=True,
+        ):
+            entity = Entity(texts[number][start:end], self._types[tag], start, end, score)
+            yield number, entity
 
     def tag(self, logits: Floats) -> tuple[NDArray[np.int64], Floats]:
         """The best legal tag of each word and the probabilities; (n_words, n_labels) in."""
         logits = logits / np.float32(self.temperature)
         return self._best_legal(logits), softmax(logits)
+
+    def _legal_tags(self, logits: Floats, of_text: Ints) -> NDArray[np.int64]:
+        """The best legal tags of the words of texts that stand one after another."""
+        tags: NDArray[np.int64] = logits.argmax(axis=1)
+        before = np.concatenate([[self._outside], tags[:-1]])
+        before[1:][np.diff(of_text) > 0] = self._outside
+        for number in np.unique(of_text[~self._legal[before, tags]]):
+            first, last = np.searchsorted(of_text, [number, number + 1])
+            tags[first:last] = self._best_legal(logits[first:last])
+        return tags
 
     def _best_legal(self, logits: Floats) -> NDArray[np.int64]:
         """Each word's best tag, and the best legal path around those that cannot stand there.
@@ -175,30 +214,30 @@ class TokenHead:
             tags[i - 1] = came_from[i, tags[i]]
         return tags
 
-    def _spans(self, tags: NDArray[np.int64]) -> list[tuple[int, int]]:
-        """First and last word of each entity."""
-        spans: list[tuple[int, int]] = []
-        for i in np.flatnonzero(tags != self._outside):
-            if self._opens[tags[i]] or not spans or spans[-1][1] != i - 1:
-                spans.append((int(i), int(i)))
-            else:
-                spans[-1] = (spans[-1][0], int(i))
-        return spans
-
 
 def repeated(texts: Sequence[tuple[str, Words]]) -> list[list[int]]:
     """Where the capitalised words of more than one character stand that come more than once.
 
     Each is a list of numbers of words, counted through all texts.
     """
-    places: dict[str, list[int]] = {}
-    before = 0
-    for text, words in texts:
-        starts, ends = words.starts.tolist(), words.ends.tolist()
-        for number, (start, end) in enumerate(zip(starts, ends, strict=True), before):
-            if end - start > 1 and text[start].isupper():
-                places.setdefault(text[start:end], []).append(number)
-        before += len(words)
+    starts, ends = (np.concatenate([getattr(w, n) for _, w in texts]) for n in ("starts", "ends"))
+    of_text = np.repeat(np.arange(len(texts)), [len(words) for _, words in texts])
+    words = Words(starts, starts, ends)
+    return _alike([text for text, _ in texts], words, np.arange(len(words)), of_text, apart=False)
+
+
+def _alike(
+    texts: Sequence[str], words: Words, which: Ints, of_text: Ints, *, apart: bool = True
+) -> list[list[int]]:
+    """As :func:`repeated`, of some words of texts, and ``apart`` in each text alone."""
+    which = which[words.ends[which] - words.starts[which] > 1]
+    starts, ends = words.starts[which].tolist(), words.ends[which].tolist()
+    places: dict[tuple[int, str], list[int]] = {}
+    rows = zip(which.tolist(), of_text[which].tolist(), starts, ends, strict=True)
+    for number, i, start, end in rows:
+        text = texts[i]
+        if text[start].isupper():
+            places.setdefault((i if apart else 0, text[start:end]), []).append(number)
     return [numbers for numbers in places.values() if len(numbers) > 1]
 
 
@@ -215,7 +254,8 @@ def agreed(
     moved = logits.copy()
     places = np.concatenate([np.asarray(group) for group in groups])
     group_of = np.repeat(np.arange(len(groups)), [len(group) for group in groups])
-    of_type = softmax(logits[places]) @ (kinds[:, None] == np.arange(kinds.max() + 1))
+    chances = softmax(logits[places])
+    of_type = np.stack([chances[:, kinds == k].sum(axis=1) for k in range(kinds.max() + 1)], axis=1)
     sums = np.zeros((len(groups), of_type.shape[1]))
     np.add.at(sums, group_of, of_type)
     means = sums[group_of] / np.bincount(group_of)[group_of, None]
