@@ -28,8 +28,8 @@ Bools = NDArray[np.bool_]
 #: The shapes a word can have, by number.
 SHAPES = ("lower", "Capitalised", "UPPER", "C", "miXed3", "123", "?!")
 N_SHAPES = len(SHAPES)
-#: The numbers of those that words with a capital have.
-CASED = (1, 2, 3, 4)
+#: Which of them words with a capital have.
+CASED = np.array([0, 1, 1, 1, 1, 0, 0], dtype=bool)
 #: Numbers of rows above this are multiples of it; see batches.
 ROWS = 8
 #: Lengths of batches are multiples of this. CPU kernels take 16 floats at once: where none is left
@@ -224,10 +224,13 @@ class TextEncoder:
 
 def words_of(encoded: Encoded) -> Words:
     """The words of a text, without the tokens that some tokenizers make of white space."""
-    firsts = np.flatnonzero(encoded.word_starts)
-    lasts = np.append(firsts, len(encoded))[1:] - 1
+    firsts = encoded.word_starts.nonzero()[0]
+    lasts = np.empty_like(firsts)
+    lasts[:-1], lasts[-1:] = firsts[1:] - 1, len(encoded) - 1
     starts, ends = encoded.starts[firsts], encoded.ends[lasts]
     visible = ends > starts
+    if visible.all():
+        return Words(firsts, starts, ends)
     return Words(firsts[visible], starts[visible], ends[visible])
 
 
@@ -236,6 +239,8 @@ def joined(texts: Sequence[Encoded]) -> tuple[Encoded, Ints]:
 
     Their characters are still counted from the beginning of each text; their words are told apart.
     """
+    if len(texts) == 1:
+        return texts[0], np.zeros(len(texts[0]), dtype=np.int64)
     sizes = [len(text) for text in texts]
     of_text = np.repeat(np.arange(len(texts)), sizes)
     ids, starts, ends, words, shapes = (

@@ -116,11 +116,8 @@ class SequenceHead:
             return results
         scores = self.scores(np.stack([over_windows(logits[i], readings[i]) for i in read]))
         order = np.argsort(-scores, axis=1, kind="stable")
-        ranked = np.take_along_axis(scores, order, axis=1)
-        for i, best, values in zip(read, order.tolist(), ranked.tolist(), strict=True):
-            results[i] = [
-                Label(self.labels[j], value) for j, value in zip(best, values, strict=True)
-            ]
+        for i, best, of_text in zip(read, order.tolist(), scores.tolist(), strict=True):
+            results[i] = [Label(self.labels[j], of_text[j]) for j in best]
         return results
 
     def scores(self, logits: Floats) -> Floats:

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nlpkit.errors import InputError
-from nlpkit.heads.base import Array, Floats, Parameters, Reading, linear, softmax
+from nlpkit.heads.base import Array, Floats, Parameters, Reading, linear, project, softmax
 from nlpkit.text import CASED, N_SHAPES, Batch, Ints, Words, joined, words_of
 from nlpkit.types import Entity
 
@@ -116,9 +116,10 @@ class TokenHead:
         tokens, of_text = joined([readings[i].encoded for i in read])
         words = words_of(tokens)
         texts, of_text = [readings[i].text for i in read], of_text[words.firsts]
-        of_words = np.concatenate([join_owned(logits[i], readings[i]) for i in read])[words.firsts]
+        of_tokens = [join_owned(logits[i], readings[i]) for i in read]
+        of_words = (of_tokens[0] if len(read) == 1 else np.concatenate(of_tokens))[words.firsts]
         if self.agreement:
-            cased = np.flatnonzero(np.isin(tokens.shapes[words.firsts], CASED))
+            (cased,) = CASED[tokens.shapes[words.firsts]].nonzero()
             groups = _alike(texts, words, cased, of_text)
             of_words = agreed(of_words, groups, self.kinds, self.agreement)
         for number, entity in self._found(texts, words, of_text, of_words):
@@ -136,26 +137,28 @@ class TokenHead:
         """The entities of texts, in order, and which text each is of."""
         logits = logits / np.float32(self.temperature)
         tags = self._legal_tags(logits, of_text)
-        inside = np.flatnonzero(tags != self._outside)
+        (inside,) = (tags != self._outside).nonzero()
         if not len(inside):
             return
         of_entities = tags[inside]
         opens = self._opens[of_entities]
-        opens[1:] |= np.diff(inside) > 1
-        first = np.flatnonzero(opens)
-        last = np.append(first[1:], len(inside)) - 1
+        opens[1:] |= inside[1:] - inside[:-1] > 1
+        (first,) = opens.nonzero()
+        ends = [*first[1:].tolist(), len(inside)]
+        begin, end = inside[first], inside[[one - 1 for one in ends]]
         of_type = (softmax(logits[inside]) * self._same_type[of_entities]).sum(axis=1)
-        scores = np.add.reduceat(of_type, first) / (last + 1 - first)
-        for number, tag, start, end, score in zip(
-            of_text[inside[first]].tolist(),
+        rows = zip(
+            of_text[begin].tolist(),
             of_entities[first].tolist(),
-            words.starts[inside[first]].tolist(),
-            words.ends[inside[last]].tolist(),
-            np.minimum(scores, 1.0).tolist(),
+            words.starts[begin].tolist(),
+            words.ends[end].tolist(),
+            (end + 1 - begin).tolist(),
+            np.add.reduceat(of_type, first).tolist(),
             strict=True,
-        ):
-            entity = Entity(texts[number][start:end], self._types[tag], start, end, score)
-            yield number, entity
+        )
+        for number, tag, start, stop, n_words, total in rows:
+            score = min(total / n_words, 1.0)
+            yield number, Entity(texts[number][start:stop], self._types[tag], start, stop, score)
 
     def tag(self, logits: Floats) -> tuple[NDArray[np.int64], Floats]:
         """The best legal tag of each word and the probabilities; (n_words, n_labels) in."""
@@ -165,11 +168,13 @@ class TokenHead:
     def _legal_tags(self, logits: Floats, of_text: Ints) -> NDArray[np.int64]:
         """The best legal tags of the words of texts that stand one after another."""
         tags: NDArray[np.int64] = logits.argmax(axis=1)
-        before = np.concatenate([[self._outside], tags[:-1]])
-        before[1:][np.diff(of_text) > 0] = self._outside
-        for number in np.unique(of_text[~self._legal[before, tags]]):
-            first, last = np.searchsorted(of_text, [number, number + 1])
-            tags[first:last] = self._best_legal(logits[first:last])
+        before = np.full_like(tags, self._outside)
+        before[1:] = np.where(of_text[1:] == of_text[:-1], tags[:-1], self._outside)
+        legal = self._legal[before, tags]
+        if not legal.all():
+            for number in np.unique(of_text[~legal]):
+                first, last = np.searchsorted(of_text, [number, number + 1])
+                tags[first:last] = self._best_legal(logits[first:last])
         return tags
 
     def _best_legal(self, logits: Floats) -> NDArray[np.int64]:
@@ -230,13 +235,12 @@ def _alike(
     texts: Sequence[str], words: Words, which: Ints, of_text: Ints, *, apart: bool = True
 ) -> list[list[int]]:
     """As :func:`repeated`, of some words of texts, and ``apart`` in each text alone."""
-    which = which[words.ends[which] - words.starts[which] > 1]
     starts, ends = words.starts[which].tolist(), words.ends[which].tolist()
     places: dict[tuple[int, str], list[int]] = {}
     rows = zip(which.tolist(), of_text[which].tolist(), starts, ends, strict=True)
     for number, i, start, end in rows:
         text = texts[i]
-        if text[start].isupper():
+        if end - start > 1 and text[start].isupper():
             places.setdefault((i if apart else 0, text[start:end]), []).append(number)
     return [numbers for numbers in places.values() if len(numbers) > 1]
 
@@ -255,7 +259,7 @@ def agreed(
     places = np.concatenate([np.asarray(group) for group in groups])
     group_of = np.repeat(np.arange(len(groups)), [len(group) for group in groups])
     chances = softmax(logits[places])
-    of_type = np.stack([chances[:, kinds == k].sum(axis=1) for k in range(kinds.max() + 1)], axis=1)
+    of_type = project(chances, np.arange(kinds.max() + 1)[:, None] == kinds)
     sums = np.zeros((len(groups), of_type.shape[1]))
     np.add.at(sums, group_of, of_type)
     means = sums[group_of] / np.bincount(group_of)[group_of, None]
