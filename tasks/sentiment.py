@@ -74,15 +74,19 @@ def examples(rng: random.Random) -> Sequence[TextExample]:
 @cache
 def sst() -> tuple[tuple[TextExample, ...], tuple[TextExample, ...]]:
     """The sentences and phrases to learn from."""
-    sentences = _sentences()
-    held_out = {part for sentence in held_out_sentences() for part in _parts(sentence.text)}
-    phrases = [
-        TextExample(e.text, (SST2[e.labels[0]],))
-        for e in read_classified(PHRASES.path())
-        if e.text.strip() not in held_out
-    ]
-    kept = [one for i, one in enumerate(sentences) if i % HELD_OUT_EVERY]
-    return tuple(one for one in kept if one.text.strip() not in held_out), tuple(phrases)
+    held_out = _held_out_parts()
+    kept = [one for i, one in enumerate(_sentences()) if i % HELD_OUT_EVERY]
+    sentences, phrases = (
+        tuple(one for one in some if one.text.strip() not in held_out)
+        for some in (kept, _phrases())
+    )
+    return sentences, phrases
+
+
+def held_out_phrases() -> list[TextExample]:
+    """The phrases of the held-out sentences: more than these, though not as far from another."""
+    held_out = _held_out_parts()
+    return [one for one in _phrases() if one.text.strip() in held_out]
 
 
 @cache
@@ -92,6 +96,15 @@ def held_out_sentences() -> tuple[TextExample, ...]:
 
 def _sentences() -> list[TextExample]:
     return [TextExample(e.text, (SST5[e.labels[0]],)) for e in read_classified(SENTENCES.path())]
+
+
+def _phrases() -> list[TextExample]:
+    return [TextExample(e.text, (SST2[e.labels[0]],)) for e in read_classified(PHRASES.path())]
+
+
+@cache
+def _held_out_parts() -> set[str]:
+    return {part for sentence in held_out_sentences() for part in _parts(sentence.text)}
 
 
 def _parts(sentence: str) -> set[str]:
