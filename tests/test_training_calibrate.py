@@ -88,6 +88,35 @@ def test_calibrated_heads_say_the_same_with_other_scores(own_kit: Pipeline, name
             same(getattr(own_kit, call)(text), getattr(other, call)(text))
 
 
+def test_the_temperature_of_classes_makes_their_texts_likeliest(own_kit: Pipeline) -> None:
+    """The mean of -log of the right class's score is least (Guo et al. 2017)."""
+    head = own_kit.head("sentiment").head
+    texts = [example.text for example in examples("sentiment") if isinstance(example, TextExample)]
+    known = [  # eleven in twelve are found, the others are what was thought least of
+        TextExample(text, (labels[0 if i // 2 % 12 else -1].name,))
+        for i, (text, labels) in enumerate(zip(texts, own_kit.classify(texts), strict=True))
+    ]
+    task = Task(
+        "sentiment", head.kind, head.config(), lambda rng: [], (), calibration=lambda: known
+    )
+    fitted, _ = calibrate(own_kit, Recipe("small", "Tests", (task,)))
+
+    def loss(temperature: float) -> float:
+        warmed = make_head(head.kind, {**head.config(), "temperature": temperature})
+        found = own_kit.with_head("sentiment", warmed).classify([e.text for e in known[::2]])
+        chances = [
+            label.score
+            for labels, example in zip(found, known[::2], strict=True)
+            for label in labels
+            if label.name in example.labels
+        ]
+        assert len(chances) == 60
+        return -float(np.mean(np.log(chances)))
+
+    others = [float(one) for one in np.geomspace(0.25, 4, 9)]
+    assert loss(fitted["sentiment"]["temperature"]) <= min(map(loss, others)) + 1e-6
+
+
 def same(before: Any, after: Any) -> None:
     """The same results with other scores; where they are ranked by score, in the same order."""
     before, after = ([x] if not isinstance(x, list) else list(x) for x in (before, after))

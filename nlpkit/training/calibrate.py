@@ -77,8 +77,9 @@ def _fit(
     if not isinstance(head, SequenceHead | TokenHead):
         raise InputError(f"the scores of a {head.kind} head ({task}) cannot be calibrated")
     judge = _classes if isinstance(head, SequenceHead) else _entities
-    temperature = round(fit_temperature(judge(kit, task, fitting)), 4)
-    judged = judge(kit, task, rest)
+    told, _ = judge(kit, task, fitting)
+    temperature = round(fit_temperature(told), 4)
+    _, judged = judge(kit, task, rest)
     before, after = _error(*judged(head.temperature)), _error(*judged(temperature))
     return {"temperature": temperature}, before, after
 
@@ -124,8 +125,11 @@ class WordLogits(TokenHead):
         return logits, reading
 
 
-def _classes(kit: Pipeline, task: str, examples: Sequence[Example]) -> Judged:
-    """The highest score of each text; of a multi-label head all scores."""
+def _classes(kit: Pipeline, task: str, examples: Sequence[Example]) -> tuple[Judged, Judged]:
+    """The score of each text's class, to fit on, and its highest score, to judge by.
+
+    Of a multi-label head all scores, twice.
+    """
     head = kit.head(task).head
     assert isinstance(head, SequenceHead)
     texts = [example for example in examples if isinstance(example, TextExample)]
@@ -143,11 +147,15 @@ def _classes(kit: Pipeline, task: str, examples: Sequence[Example]) -> Judged:
         rows = np.arange(len(best))
         return scores[rows, best].astype(np.float64), gold[rows, best].astype(np.float64)
 
-    return judged
+    def told(temperature: float) -> tuple[Numbers, Numbers]:
+        scores = SequenceHead(**{**head.config(), "temperature": temperature}).scores(stacked)
+        return scores[gold].astype(np.float64), np.ones(int(gold.sum()))
+
+    return (judged if head.multi_label else told), judged
 
 
-def _entities(kit: Pipeline, task: str, examples: Sequence[Example]) -> Judged:
-    """The score of each entity found."""
+def _entities(kit: Pipeline, task: str, examples: Sequence[Example]) -> tuple[Judged, Judged]:
+    """The score of each entity found, to fit on and to judge by."""
     head = kit.head(task).head
     assert isinstance(head, TokenHead)
     texts = [example for example in examples if isinstance(example, TokenExample)]
@@ -163,7 +171,7 @@ def _entities(kit: Pipeline, task: str, examples: Sequence[Example]) -> Judged:
                 right.append((entity.start, entity.end, entity.label) in example.spans)
         return np.array(scores, dtype=np.float64), np.array(right, dtype=np.float64)
 
-    return judged
+    return judged, judged
 
 
 def _answers(
