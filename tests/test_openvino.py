@@ -406,6 +406,22 @@ def test_a_cache_that_cannot_be_written_is_no_matter(
     assert "fp32" in probe.timings()
 
 
+@pytest.mark.parametrize("precision", ["auto", "fp32"])
+def test_where_openvino_is_not_onnx_runtime_runs(
+    tiny_folder: Path, own_kit: Pipeline, monkeypatch: pytest.MonkeyPatch, precision: str
+) -> None:
+    """It is not installed, or has no kernels for the processor."""
+    with monkeypatch.context() as patch:
+        patch.setattr(probe, "timings", dict)
+        assert choose("cpu", precision, ("fp32", "bf16")).engine == "onnx"
+        found = nlpkit.load(tiny_folder, "cpu", precision).ner(TEXTS[0])
+    assert [(e.text, e.label) for e in found] == [(e.text, e.label) for e in own_kit.ner(TEXTS[0])]
+    monkeypatch.setattr("nlpkit.engines.find_spec", lambda name: None)
+    choice = choose("cpu", precision, ("fp32", "bf16"))
+    assert choice.engine == "onnx"
+    assert choice.reason.endswith("; faster: pip install openvino")
+
+
 @pytest.mark.parametrize("limit", ["AVX2", "SSE41"])
 def test_an_old_processor_gets_a_slower_precision(limit: str, fitted: Path, tmp_path: Path) -> None:
     """OpenVINO told to use no newer instructions: no bf16, and int8 sums that overflow."""
