@@ -135,8 +135,7 @@ class TokenHead:
         self, texts: Sequence[str], words: Words, of_text: Ints, logits: Floats
     ) -> Iterator[tuple[int, Entity]]:
         """The entities of texts, in order, and which text each is of."""
-        logits = logits / np.float32(self.temperature)
-        tags = self._legal_tags(logits, of_text)
+        tags, probabilities = self.tag(logits, of_text)
         (inside,) = (tags != self._outside).nonzero()
         if not len(inside):
             return
@@ -146,7 +145,7 @@ class TokenHead:
         (first,) = opens.nonzero()
         ends = [*first[1:].tolist(), len(inside)]
         begin, end = inside[first], inside[[one - 1 for one in ends]]
-        of_type = (softmax(logits[inside]) * self._same_type[of_entities]).sum(axis=1)
+        of_type = (probabilities[inside] * self._same_type[of_entities]).sum(axis=1)
         rows = zip(
             of_text[begin].tolist(),
             of_entities[first].tolist(),
@@ -160,10 +159,15 @@ class TokenHead:
             score = min(total / n_words, 1.0)
             yield number, Entity(texts[number][start:stop], self._types[tag], start, stop, score)
 
-    def tag(self, logits: Floats) -> tuple[NDArray[np.int64], Floats]:
-        """The best legal tag of each word and the probabilities; (n_words, n_labels) in."""
+    def tag(self, logits: Floats, of_text: Ints | None = None) -> tuple[NDArray[np.int64], Floats]:
+        """The best legal tag of each word and the probabilities; (n_words, n_labels) in.
+
+        ``of_text`` tells the texts of words apart where these are of several.
+        """
+        if of_text is None:
+            of_text = np.zeros(len(logits), dtype=np.int64)
         logits = logits / np.float32(self.temperature)
-        return self._best_legal(logits), softmax(logits)
+        return self._legal_tags(logits, of_text), softmax(logits)
 
     def _legal_tags(self, logits: Floats, of_text: Ints) -> NDArray[np.int64]:
         """The best legal tags of the words of texts that stand one after another."""
