@@ -151,12 +151,15 @@ def _choose_on_cpu(precision: str, offered: Sequence[str], reason: str) -> Choic
         reason = f"{reason}; {why}"
     if precision in timings():
         return Choice("openvino", "cpu", precision, reason)
+    if precision == "int8" and "fp32" in timings():
+        reason += "; computed in fp32, since int8 sums overflow on this processor (it has no VNNI)"
+        return Choice("openvino", "cpu", "int8", reason)
     if precision == "fp32":
         return Choice("onnx", "cpu", "fp32", reason)
     if precision == "int8":
         raise InputError(
-            "precision is 'int8', whose sums overflow on this processor (it has no "
-            "VNNI); expected 'auto', 'bf16' or 'fp32'"
+            "precision is 'int8', which needs OpenVINO, and that does not run on this processor; "
+            "expected 'auto' or 'fp32'"
         )
     return Choice("torch", "cpu", precision, reason)
 
