@@ -78,6 +78,14 @@ def dequantise(stored: Tensors) -> dict[str, NDArray[np.float32]]:
     return {name: _plain(stored, name) for name in stored if not name.endswith((SCALE, SMOOTH))}
 
 
+def holds(stored: Tensors, plain: Tensors) -> bool:
+    """Whether these are the weights that are stored, to the last bit."""
+    names = {name for name in stored if not name.endswith((SCALE, SMOOTH))}
+    return names == {*plain} and all(
+        np.array_equal(_plain(stored, name), plain[name]) for name in names
+    )
+
+
 def _plain(stored: Tensors, name: str) -> NDArray[np.float32]:
     value = stored[name].astype(np.float32)
     if name + SCALE in stored:

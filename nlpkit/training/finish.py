@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from nlpkit.bundle import Manifest, write_bundle
+from nlpkit.bundle import Bundle, Manifest, write_bundle
 from nlpkit.engines import PluggedHead
 from nlpkit.engines.graph import bert_graph
 from nlpkit.heads import make_head
@@ -19,7 +19,7 @@ from nlpkit.pipeline import WindowSizes
 from nlpkit.text import Row
 from nlpkit.training.model import MultiTaskModel
 from nlpkit.training.recipe import Recipe
-from nlpkit.weights import BRANCH, LAYER, SCALE, WORD_TABLE, branches_of, quantise
+from nlpkit.weights import BRANCH, LAYER, SCALE, WORD_TABLE, branches_of, holds, quantise
 
 STORAGES = ("int8", "float32")
 #: What a bundle keeps of the backbone's transformers config.
@@ -48,6 +48,7 @@ def save_bundle(
     fitted: Mapping[str, Mapping[str, Any]] | None = None,
     facts: Mapping[str, Any] | None = None,
     rows: Sequence[Row] = (),
+    stored: Bundle | None = None,
     words: Mapping[str, NDArray[Any]] | None = None,
     extra: Mapping[str, str] | None = None,
     overwrite: bool = False,
@@ -57,11 +58,15 @@ def save_bundle(
     ``storage`` is how the backbone's matrices lie on disk; ``fitted`` replaces values of heads'
     configs; ``facts`` are added to the training record. int8 arithmetic is fitted on ``rows``, for
     a bundle that is stored so, where OpenVINO is installed; ``words`` are for zero-shot labels.
+    Where the weights are those of the bundle ``stored``, they and its int8 are written as they lie
+    there, and not rounded once more.
     """
     config = {key: getattr(model.backbone.config, key) for key in CONFIG}
     weights: Mapping[str, Any] = arrays(model.backbone) | branch_arrays(model)
-    activations = None
-    if storage == "int8" and rows and find_spec("openvino") is not None:
+    activations: Mapping[str, Any] | None = None
+    if stored is not None and stored.manifest.storage == storage and holds(stored.weights, weights):
+        weights, activations = stored.weights, stored.activations
+    elif storage == "int8" and rows and find_spec("openvino") is not None:
         from nlpkit.quantise import padded, round_weights
 
         weights, activations = round_weights(weights, config, padded(rows, config))

@@ -117,7 +117,7 @@ def train_recipe(
         report=report,
     )
     trained.model.cpu()
-    save_trained(trained, recipe, start.encoder, output, storage)
+    save_trained(trained, recipe, start, output, storage)
     remove_checkpoints(work)
     return output
 
@@ -140,9 +140,10 @@ def _begin_from(bundle: str | Path, others: Mapping[str, str | Path], recipe: Re
 
 
 def save_trained(
-    trained: Trained, recipe: Recipe, encoder: TextEncoder, output: Path, storage: str
+    trained: Trained, recipe: Recipe, start: Start, output: Path, storage: str
 ) -> None:
     """Fit what the recipe fits and the scores' confidence; write the bundle and its twin."""
+    encoder = start.encoder
     fitted: dict[str, dict[str, Any]] = {}
     facts = {**trained.record, "sources": sources(recipe)}
     words: dict[str, NDArray[Any]] = {}
@@ -157,6 +158,7 @@ def save_trained(
             fitted=fitted,
             facts=facts,
             rows=trained.rows,
+            stored=start.bundle,
             words=words,
             extra={"WEIGHTS-LICENSE": recipe.licence + "\n"} if recipe.licence else None,
             overwrite=True,

@@ -68,7 +68,8 @@ class Start:
     """Where a training starts: an encoder with its tokenizer. Frozen parameters stay frozen.
 
     ``branches`` and ``heads`` are what tasks of the same names go on from, ``origin`` is whose
-    they are.
+    they are; ``bundle`` is where the backbone lies, whose weights stay as they are stored there if
+    none of them learns.
     """
 
     backbone: PreTrainedModel
@@ -76,6 +77,7 @@ class Start:
     branches: Mapping[str, nn.ModuleList] = field(default_factory=dict)
     heads: Mapping[str, PluggedHead] = field(default_factory=dict)
     origin: str = ""
+    bundle: Bundle | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,7 +125,7 @@ def start_from(bundle: Bundle, others: Mapping[str, Bundle] | None = None) -> St
             engines[other.sha256] = _torch_engine(other)
         branches[branch or name] = _layers_up_to(engines[other.sha256], branch)
         origin.append(f"{name} of {other.manifest.id} {other.sha256}")
-    return Start(engine.backbone, bundle.encoder, branches, heads, " ".join(origin))
+    return Start(engine.backbone, bundle.encoder, branches, heads, " ".join(origin), bundle)
 
 
 def _layers_up_to(engine: TorchEngine, branch: str) -> nn.ModuleList:
