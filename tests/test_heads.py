@@ -300,6 +300,12 @@ def test_words_that_repeat(encoder: TextEncoder) -> None:
     assert repeated([*zip(texts, words, strict=True)]) == [[0, 4, 7], [6, 8]]
 
 
+def test_a_long_word_in_capitals_is_the_same_word(encoder: TextEncoder) -> None:
+    text = "PARIS saw Ada ADA in Paris paris"
+    (encoded,) = encoder.encode([text])
+    assert repeated([(text, words_of(encoded))]) == [[0, 5]]
+
+
 SOME_TEXTS = (
     "Ada saw Ada in Paris",
     "",

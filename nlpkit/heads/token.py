@@ -14,6 +14,8 @@ from nlpkit.text import CASED, N_SHAPES, Batch, Ints, Words, joined, words_of
 from nlpkit.types import Entity
 
 LEAST = 1e-6  #: what keeps the logarithm of a probability finite
+#: Longer words are the same in capitals (a headline's JAPAN is Japan); shorter ones may not be: US.
+SHORT = 3
 IGNORE = -100  #: target of positions that the loss leaves out (special tokens, later word pieces)
 
 
@@ -27,7 +29,7 @@ class TokenHead:
 
     ``agreement`` is how far capitalised words that a text repeats are read alike: the share of the
     mean over all places where the word stands, in what its type is there (one sense per discourse,
-    Gale et al. 1992).
+    Gale et al. 1992). A word of more than three letters is the same word in capitals.
     """
 
     kind: ClassVar[str] = "token-classification"
@@ -245,7 +247,9 @@ def _alike(
     for number, i, start, end in rows:
         text = texts[i]
         if end - start > 1 and text[start].isupper():
-            places.setdefault((i if apart else 0, text[start:end]), []).append(number)
+            word = text[start:end]
+            same = word.casefold() if end - start > SHORT else word
+            places.setdefault((i if apart else 0, same), []).append(number)
     return [numbers for numbers in places.values() if len(numbers) > 1]
 
 
