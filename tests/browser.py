@@ -41,8 +41,8 @@ ARGUMENTS = (
     "--disable-sync",
 )
 DESKTOP, PHONE = (1280, 900), (390, 844)
-#: Milliseconds that a page may take; CI machines are slow.
-PATIENCE = 60_000
+#: Milliseconds that a page, and what it has the models do, may take; CI machines are slow.
+PATIENCE, WORK = 60_000, 180_000
 
 Scheme = Literal["light", "dark"]
 #: The themes' backgrounds, as in the app's config.toml.

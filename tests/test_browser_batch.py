@@ -15,7 +15,7 @@ from typing import Any
 from uuid import uuid4
 
 import pytest
-from browser import App, choose, launch, new_context, problems, running_app, scan, settle
+from browser import WORK, App, choose, launch, new_context, problems, running_app, scan, settle
 from playwright.sync_api import Browser, Dialog, Locator, Page, Playwright, expect
 from workspaces import as_csv, reviews
 
@@ -28,8 +28,6 @@ N_ROWS = 2000
 #: Rows that take long enough for a reload, a pause and a few looks.
 MANY_ROWS = 20_000
 TASKS = ("ner", "sentiment", "topic")
-#: Milliseconds that a batch may take on a busy machine.
-WORK = 180_000
 
 
 @pytest.fixture(scope="module")

@@ -17,7 +17,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 import pytest
-from browser import PHONE, App, new_context, running_app, scan, settle
+from browser import PHONE, WORK, App, new_context, running_app, scan, settle
 from playwright.sync_api import Browser, Dialog, Locator, Page, expect
 from test_browser_shell import NamingProxy
 from workspaces import as_csv
@@ -27,8 +27,6 @@ from nlpkit.evaluation import Report
 from nlpkit.workspace import Batch, Workspace, open_workspace, start_batch, worker_status
 from nlpkit.workspace.worker import Worker
 
-#: Milliseconds that a training may take on a busy machine.
-WORK = 180_000
 #: Texts that are corrected beforehand, and those that the browser corrects.
 N_BEFORE, N_HERE = 28, 12
 HOSTILE = (

@@ -12,7 +12,7 @@ from urllib.parse import quote
 from uuid import uuid4
 
 import pytest
-from browser import App, choose, new_context, scan, settle
+from browser import WORK, App, choose, new_context, scan, settle
 from indexed import TEXTS
 from playwright.sync_api import Browser, Page, expect
 from test_browser_analyse import HOSTILE, nothing_runs
@@ -64,7 +64,7 @@ def build(page: Page, app: App, name: str, files: list[Any]) -> None:
 
 def wait_for_index(page: Page) -> None:
     """Wait until an index is there and no job is at it."""
-    expect(page.get_by_role("button", name="Check for damage")).to_be_enabled()
+    expect(page.get_by_role("button", name="Check for damage")).to_be_enabled(timeout=WORK)
     settle(page)
 
 
