@@ -18,8 +18,9 @@ from nlpkit.readers import Source
 from nlpkit.suites import SUITES
 from nlpkit.training.recipe import Recipe
 
-#: The precision that the shipped one is compared with.
-REFERENCE = "fp32"
+#: What the shipped precision is compared with: the model before its weights were rounded, or else
+#: the weights as they are stored.
+REFERENCES = ("fp32", "int8 weights, fp32")
 
 
 @dataclass(frozen=True, slots=True)
@@ -237,20 +238,23 @@ def compare(facts: BundleFacts, reports: Iterable[Report]) -> list[Comparison]:
     Raises:
         InputError: a report is of another bundle, or neither of the shipped precision nor fp32.
     """
+    references = [precision for precision in REFERENCES if precision != facts.precision]
     found: dict[str, dict[str, Report]] = {}
     for one in reports:
         if one.bundle != facts.id:
             raise InputError(f"a report of {one.suite} is of {one.bundle}; expected {facts.id}")
-        if one.precision not in (facts.precision, REFERENCE):
+        if one.precision not in (facts.precision, *references):
             raise InputError(
                 f"a report of {one.suite} is of precision {one.precision}; expected "
-                f"{facts.precision} or {REFERENCE}"
+                f"{facts.precision} or {' or '.join(references)}"
             )
         found.setdefault(one.suite, {})[one.precision] = one
-    has_reference = facts.precision != REFERENCE
+    measured = {precision for by in found.values() for precision in by}
+    reference = next((precision for precision in references if precision in measured), "")
     return [
-        Comparison(suite, by.get(facts.precision), by.get(REFERENCE) if has_reference else None)
+        Comparison(suite, by.get(facts.precision), by.get(reference))
         for suite, by in found.items()
+        if by.keys() & {facts.precision, reference}
     ]
 
 
@@ -265,7 +269,7 @@ def _scores(facts: BundleFacts, compared: Sequence[Comparison]) -> list[str]:
     if with_intervals:
         header[4:4] = ["95 %"]
     if references:
-        header[-2:-2] = [REFERENCE, "loss, points"]
+        header[-2:-2] = [references[0].precision, "loss, points"]
     rows = [_score_row(c, bool(references), with_intervals) for c in compared]
     ran = {f"{DISTRIBUTION} {r.version}, engine {r.engine}" for r in (*shipped, *references)}
     parts = [_table(header, rows), f"Measured with {'; '.join(sorted(ran))}."]
@@ -285,7 +289,7 @@ def _scores(facts: BundleFacts, compared: Sequence[Comparison]) -> list[str]:
     parts += _calibration(shipped)
     if references:
         commands = "\n".join(r.command for r in references)
-        parts += [f"The {REFERENCE} scores come from:", f"```\n{commands}\n```"]
+        parts += [f"The {references[0].precision} scores come from:", f"```\n{commands}\n```"]
     return parts
 
 

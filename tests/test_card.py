@@ -135,6 +135,16 @@ def test_reports_of_something_else_are_refused(changes: dict[str, str], message:
         card_markdown(FACTS, [a_report(**changes)])
 
 
+def test_weights_as_they_are_stored_are_compared_where_there_are_no_others() -> None:
+    stored = [a_report(suite, "int8 weights, fp32") for suite in ("conll2003", "sst2")]
+    card = card_markdown(FACTS, [a_report(), *stored])
+    assert "| score | int8 | int8 weights, fp32 | loss, points |" in card
+    assert "The int8 weights, fp32 scores come from:" in card
+    card = card_markdown(FACTS, [a_report(), *stored, a_report(precision="fp32")])
+    assert "| score | int8 | fp32 | loss, points |" in card
+    assert "sst2" not in card
+
+
 def test_an_interval_stands_beside_its_score() -> None:
     shipped = a_report(intervals={"f1": [0.87, 0.895], "precision": [0.85, 0.95]})
     card = card_markdown(FACTS, [shipped, a_report(precision="fp32"), a_report("mine")])
