@@ -4,7 +4,8 @@
 
 Every run is the recipe with one change, scored on its dev sets and never on a test set. Results go
 into results/ablation.jsonl, a line a run; runs that are there already are not made again, and one
-that was broken off goes on from its checkpoint. At the end the table for the docs is printed.
+that was broken off goes on from its checkpoint. Processors without bf16 train in fp32: their runs
+stand apart. At the end the table for the docs is printed.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from statistics import mean
 from typing import Any
 
 from nlpkit.engines import choose
+from nlpkit.engines.torch import training_precision
 from nlpkit.errors import UnknownNameError
 from nlpkit.training.recipe import Recipe, Task, load_recipe, load_recipe_module
 from nlpkit.training.scores import evenly
@@ -110,6 +112,7 @@ def main() -> None:
             raise SystemExit(str(UnknownNameError.of("change", name, CHANGES)))
     recipe = load_recipe(options.recipe)
     device = choose(options.device).device
+    precision = training_precision(device)
     for seed in options.seeds:
         for name in names:
             key = {
@@ -118,6 +121,7 @@ def main() -> None:
                 "seed": seed,
                 "tokens": options.tokens,
                 "examples": options.examples,
+                "precision": precision,
             }
             if any(key.items() <= run.items() for run in read(options.results)):
                 continue
@@ -126,7 +130,7 @@ def main() -> None:
             options.results.parent.mkdir(parents=True, exist_ok=True)
             with options.results.open("a") as file:
                 file.write(json.dumps(key | found) + "\n")
-    same = {"tokens": options.tokens, "examples": options.examples}
+    same = {"tokens": options.tokens, "examples": options.examples, "precision": precision}
     same["recipe"] = f"{recipe.name}-{recipe.version}"
     print(table([run for run in read(options.results) if same.items() <= run.items()]))
 
