@@ -52,6 +52,7 @@ FLOORS = (0.0, 4.0, 8.0, 12.0)
 #: Channels that stay exact before the product that narrows, after GELU: for 2 % of the time. Before
 #: all products they would take 17 %.
 EXACT = 4
+EXACT_CHANNELS = ".exact"
 #: What is added to the squares of inputs before their inverse is taken, as a share of their mean.
 DAMPING = 0.01
 #: The part of the range that the grid covers; what lies beyond is cut off.
@@ -84,7 +85,9 @@ def optimize(
         weights=read.weights,
         heads=read.heads,
         graph=read.graph,
-        activations=fit_activations(read.weights, config, padded(rows, config)),
+        activations=fit_activations(
+            read.weights, config, padded(rows, config), known=read.activations
+        ),
         words=read.words,
         extra={f.name: f.read_text(encoding="utf-8") for f in others if f.name != "bundle.json"},
         overwrite=overwrite,
@@ -136,19 +139,27 @@ def round_weights(
 
 
 def fit_activations(
-    weights: Tensors, config: Mapping[str, Any], batches: Iterable[Batch], seed: int = 0
+    weights: Tensors,
+    config: Mapping[str, Any],
+    batches: Iterable[Batch],
+    seed: int = 0,
+    known: Tensors | None = None,
 ) -> dict[str, NDArray[Any]]:
     """``<product>.smooth`` (inputs,) and ``<product>.range`` (low, high) of every product, and
     ``<product>.exact``, the numbers of the channels that stay out of it.
 
     ``batches`` are rows like those that the backbone will read, questions with contexts too. Where
-    a product is stored smoothed, it stays so.
+    a product is stored smoothed, it stays so, and so do the exact channels of its ``known``
+    activations: nothing smooths these.
 
     Raises:
         InputError: no batch is there to look at.
     """
     taps, inputs = read_inputs(weights, config, batches, seed)
-    return fit_inputs(taps.weights, inputs, stored_smooths(weights, config))
+    smooths = stored_smooths(weights, config)
+    names = [name.removesuffix(SMOOTH) + EXACT_CHANNELS for name in smooths]
+    exact = {name: known[name] for name in names if known is not None and name in known}
+    return fit_inputs(taps.weights, inputs, {**smooths, **exact})
 
 
 def read_inputs(
@@ -176,12 +187,13 @@ def read_inputs(
 def fit_inputs(
     weights: Mapping[str, Floats], inputs: Mapping[str, Inputs], known: Tensors
 ) -> dict[str, NDArray[Any]]:
-    """:func:`fit_activations`, with the smoothing of those that are ``known``."""
+    """:func:`fit_activations`, with the smoothing and exact channels that are ``known``."""
     found: dict[str, NDArray[Any]] = {}
     for name, seen in inputs.items():
         weight, apart = weights[name], np.empty(0, dtype=np.int64)
         if weight.shape[0] > weight.shape[1]:  # the product after GELU: its outliers go far
-            found[f"{name}.exact"] = apart = outliers(seen)
+            apart = known[exact] if (exact := name + EXACT_CHANNELS) in known else outliers(seen)
+            found[exact] = apart
             seen = seen.without(apart)
         rest = weight.copy()
         rest[apart] = 0

@@ -285,10 +285,37 @@ def test_weights_stored_smoothed_are_rounded_once(fitted: Path) -> None:
     assert np.square(near - exact)[batch.mask == 1].mean() < 0.7 * (
         np.square(far - exact)[batch.mask == 1].mean()
     )
-    again = fit_activations(once, config, [batch])
-    for name, smooth in found.items():
-        if name.endswith(SMOOTH):
-            np.testing.assert_array_equal(again[name], smooth)
+    # Fitted again, on what makes other channels the largest.
+    fields = (batch.ids, batch.mask, batch.types, batch.shapes, batch.owned)
+    other = Batch(*(field[:1] for field in fields))
+    again = fit_activations(once, config, [other], known=found)
+    alone = fit_activations(once, config, [other])
+    for name, value in found.items():
+        if name.endswith((SMOOTH, ".exact")):
+            np.testing.assert_array_equal(again[name], value)
+    names = [name for name in found if name.endswith(".exact")]
+    assert not all(np.array_equal(alone[name], found[name]) for name in names)
+
+
+def test_after_attention_each_token_has_grids_of_its_own(fitted: Path) -> None:
+    """A value that is far beyond the fixed grid there, which is not read, is not cut off."""
+    bundle = read_bundle(fitted)
+    config, batch = bundle.manifest.config, batch_of(bundle)
+    assert bundle.activations is not None
+    whole = dict(bundle.activations)
+    narrow = whole | {n: v * 1e-3 for n, v in whole.items() if n.endswith("out.range")}
+    cut = whole | {n: v * 1e-3 for n, v in whole.items() if n.endswith("up.range")}
+
+    def read(activations: Any, firsts: Any = ()) -> Any:
+        engine = OpenVinoEngine(bundle.weights, config, "int8", activations)
+        return engine.hidden(batch, [""], firsts)[""][:, 0]
+
+    np.testing.assert_array_equal(read(narrow), read(whole))
+    assert np.abs(read(cut) - read(whole)).max() > 0.1
+    # A position that is computed alone has no fixed grids at all, in its own layer.
+    own = whole | {n: whole[n] * 1e-3 for n in ("layer.1.up.range", "layer.1.down.range")}
+    assert np.abs(read(own) - read(whole)).max() > 0.1
+    np.testing.assert_array_equal(read(own, [""]), read(whole, [""]))
 
 
 def test_a_grid_has_a_step_at_zero_and_covers_the_range() -> None:
