@@ -25,8 +25,8 @@ from nlpkit.text import Batch
 #: Kinds of operations in OpenVINO's words, by what they are for.
 PRODUCTS = "matrix products, with GELU and rounding"
 PARTS = {
-    PRODUCTS: ("FullyConnected", "FullyConnectedQuantizedLegacy"),
-    "attention": ("Subgraph", "ScaledDotProductAttention", "MatMul", "Softmax", "PowerStatic"),
+    PRODUCTS: ("FullyConnected", "FullyConnectedQuantizedLegacy", "FullyConnectedCompressed"),
+    "attention": ("MatMul", "Softmax"),
     "norms and sums": ("MVN", "Add", "MulAdd", "Multiply"),
 }
 REST = "moving and converting"
@@ -43,7 +43,7 @@ class CountingEngine(OpenVinoEngine):
         """Name, kind and seconds of what ran last, over all pieces."""
         return [
             (f"{piece} {one.node_name}", one.node_type, one.real_time.total_seconds())
-            for piece, request in (*self._pieces.items(), *self._alone.items())
+            for piece, request in self._pieces.items()
             for one in request.profiling_info
             if one.status.name == "EXECUTED"
         ]

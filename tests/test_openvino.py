@@ -117,12 +117,33 @@ def test_bf16_stays_near(tiny_folder: Path, own_kit: Pipeline) -> None:
 def test_layers_are_compiled_once_and_only_where_needed(tiny_folder: Path) -> None:
     bundle = read_bundle(tiny_folder)
     engine = OpenVinoEngine(bundle.weights, bundle.manifest.config, "fp32")
-    batch = batch_of(bundle, TEXTS[:1])
+    batch = batch_of(bundle)
     first = engine.hidden(batch, ["ner"])["ner"]
-    assert engine.compiled == {Piece("", 0, 1), Piece("ner", 1, 2)}
+    assert engine.compiled == {Piece(0, 1), Piece(1, 2, (("ner", False),))}
     assert np.array_equal(engine.hidden(batch, ["ner"])["ner"], first)
     engine.hidden(batch)
-    assert engine.compiled == {Piece("", 0, 1), Piece("", 1, 2), Piece("ner", 1, 2)}
+    known = {Piece(0, 1), Piece(1, 2), Piece(1, 2, (("ner", False),))}
+    assert engine.compiled == known
+    engine.hidden(batch_of(bundle, TEXTS[:1]))
+    known |= {Piece(0, 1, alone=True), Piece(1, 2, alone=True)}
+    assert engine.compiled == known
+    together = engine.hidden(batch, ["", "ner"])
+    assert engine.compiled == known | {Piece(1, 2, (("", False), ("ner", False)))}
+    np.testing.assert_array_equal(together["ner"], first)
+
+
+def test_the_pieces_used_last_stay_ready(
+    tiny_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("nlpkit.engines.openvino.PIECES", 2)
+    bundle = read_bundle(tiny_folder)
+    engine = OpenVinoEngine(bundle.weights, bundle.manifest.config, "fp32")
+    batch = batch_of(bundle)
+    first = engine.hidden(batch, ["ner"])["ner"]
+    engine.hidden(batch)
+    assert engine.compiled == {Piece(0, 1), Piece(1, 2)}
+    assert np.array_equal(engine.hidden(batch, ["ner"])["ner"], first)
+    assert engine.compiled == {Piece(0, 1), Piece(1, 2, (("ner", False),))}
 
 
 @pytest.mark.parametrize("precision", ["fp32", "int8"])
@@ -154,7 +175,7 @@ def test_a_branch_that_shares_little_is_compiled_whole(
     engine = OpenVinoEngine(bundle.weights, config, "fp32")
     for name, states in engine.hidden(batch, ["ner", "qa"]).items():
         np.testing.assert_allclose(states, cut[name], atol=1e-6)
-    assert engine.compiled == {Piece("ner", 0, 2), Piece("qa", 0, 2)}
+    assert engine.compiled == {Piece(0, 2, ((name, False),)) for name in ("ner", "qa")}
 
 
 @pytest.mark.parametrize("precision", ["fp32", "int8"])
@@ -179,10 +200,10 @@ def test_classes_that_read_the_first_token_cost_one_position(fitted: Path, preci
     }
     engine = OpenVinoEngine(bundle.weights, config, precision, bundle.activations)
     alone = engine.run(batch, {"cls": heads["cls"]})["cls"]
-    assert Piece("", 1, 2, only_first=True) in engine.compiled
-    assert Piece("", 1, 2) not in engine.compiled
+    assert Piece(1, 2, (("", True),)) in engine.compiled
+    assert Piece(1, 2) not in engine.compiled
     np.testing.assert_allclose(alone, engine.run(batch, heads)["cls"], atol=5 * near)
-    assert Piece("", 1, 2) in engine.compiled
+    assert Piece(1, 2) in engine.compiled
 
 
 def test_sixteen_threads_hear_what_one_does(tiny_folder: Path) -> None:

@@ -14,8 +14,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-#: So many are kept: those used last. One of the default bundle takes about 25 MB.
-MOST = 12
+#: So many are kept: those used last. One of the default bundle takes 4 to 20 MB.
+MOST = 20
 _CHECKSUM = 4
 
 

@@ -1,8 +1,9 @@
 """The CPU engine: OpenVINO in fp32, bf16, or in int8 where the bundle knows its activations.
 
-No torch. The graph is built here from the bundle's weights. It is cut where branches leave the
-backbone (where none does, before the last layer), so that layers are shared, compiled when they are
-first needed and computed only for the heads that read them.
+No torch. The graph is built here from the bundle's weights. It is cut once, where the first branch
+leaves the backbone (where none does, before the last layer): the layers before are shared, those
+after are one model for each set of branches that is asked for, compiled when it first is. So only
+what heads read is computed, and layers that follow each other use the same memory.
 
 Products and norms run on the tokens of all rows one after another, without padding; attention on
 rows that are padded for it.
@@ -61,8 +62,8 @@ _HINTS = {"fp32": "f32", "bf16": "bf16", "int8": "bf16", "grids": "f32"}
 STEPS = {0: 32, 256: 64}
 #: Rows are padded to at least so many places, for the same reason.
 SHORTEST = 32
-#: One row of up to so many tokens is read by a model of its own, which never turns to another
-#: number: two thirds of the time that 32 tokens take, for some megabytes.
+#: One row of up to so many tokens is read by a model of its own, made for this number: about
+#: half the time that 32 tokens take, for some megabytes.
 ALONE = 16
 #: Shapes of batches that OpenVINO stays prepared for; each takes some megabytes in int8.
 SHAPES = 16
@@ -70,7 +71,7 @@ SHAPES = 16
 #: that it would keep most are for numbers of tokens that are not met again.
 KERNELS = 512
 #: A model that took so many seconds to build and compile is kept; counts the ways to build one.
-SLOW, WAY = 0.1, 8
+SLOW, WAY = 0.1, 9
 #: glibc's number for the border of blocks that are mapped (malloc.h), and where it is put.
 M_MMAP_THRESHOLD, LARGE = -3, 1 << 20
 #: Levels of an int8 grid.
@@ -80,33 +81,36 @@ LEVELS = 256
 BY_TOKEN, GROUP = "out", 128
 #: The share of the layers that a branch must share for the trunk to be cut where it leaves.
 LEAST_SHARED = 1 / 3
+#: So many pieces stay ready, those used last: each takes some ten megabytes.
+PIECES = 16
 #: What is added to the attention scores of padding: far below all, and finite in bf16.
 UNSEEN = -1e4
 
 
 class Piece(NamedTuple):
-    """Layers ``first`` to ``last`` of a branch; from the tokens where ``first`` is 0.
+    """Layers ``first`` to ``last`` of some branches; from the tokens where ``first`` is 0.
 
-    Before the branch's own layers these are the backbone's.
-    With ``only_first`` the last of them computes the first position alone.
+    Before a branch's own layers these are the backbone's. Of the ``branches`` that are given with
+    True the last layer computes the first position alone. ``alone`` reads nothing but one row of
+    ALONE tokens.
     """
 
-    branch: str
     first: int
     last: int
-    only_first: bool = False
+    branches: tuple[tuple[str, bool], ...] = (("", False),)
+    alone: bool = False
 
 
 class Packed(NamedTuple):
     """The tokens of a batch one after another, filled up with zeros, and where each one stands.
 
-    *Shapes:* ids, types, positions, back: (tokens,); mask, pick: (batch, length).
+    *Shapes:* ids, types, positions, back: (tokens,); bias, pick: (batch, length).
     """
 
     ids: Ints
     types: Ints
     positions: Ints
-    mask: Ints
+    bias: Floats  #: what is added to attention scores
     pick: Ints  #: the token at each place of the padded rows; 0 at padding
     back: Ints  #: the place of each token in the padded rows
     n_tokens: int  #: without those that fill up
@@ -117,11 +121,11 @@ class Packed(NamedTuple):
         n_rows, length = batch.mask.shape
         alone = n_rows == 1 and length <= ALONE
         width = ALONE if alone else max(length, SHORTEST)
-        mask = np.zeros((n_rows, width), dtype=np.int64)
-        mask[:, :length] = batch.mask
-        places = np.flatnonzero(mask)
+        bias = np.full((n_rows, width), UNSEEN, dtype=np.float32)
+        bias[:, :length][batch.mask == 1] = 0
+        places = np.flatnonzero(bias == 0)
         step = ALONE if alone else max(s for above, s in STEPS.items() if len(places) > above)
-        pick = np.zeros(mask.size, dtype=np.int64)
+        pick = np.zeros(bias.size, dtype=np.int64)
         pick[places] = np.arange(len(places))
         back = np.zeros(len(places) + -len(places) % step, dtype=np.int64)
         back[: len(places)] = places
@@ -130,8 +134,8 @@ class Packed(NamedTuple):
             batch.ids[row, position],
             batch.types[row, position],
             position,
-            mask,
-            pick.reshape(mask.shape),
+            bias,
+            pick.reshape(bias.shape),
             back,
             len(places),
             alone,
@@ -170,20 +174,19 @@ class OpenVinoEngine:
         self._n_layers = int(config["num_hidden_layers"])
         self._branches = branches_of(weights)
         forks = {name: self._n_layers - n_own for name, n_own in self._branches.items()}
-        #: Where branches leave the trunk. One that shares little has a whole piece, since every
-        #: cut costs all that pass it.
-        self._forks = {n: f if f >= LEAST_SHARED * self._n_layers else 0 for n, f in forks.items()}
-        cuts = {0, *self._forks.values()} if forks else {0, self._n_layers - 1}
-        self._cuts = [*sorted(cuts), self._n_layers]
-        self._pieces: dict[Piece, Any] = {}
-        self._alone: dict[Piece, Any] = {}  #: the same once more, for one short row
+        #: Branches that share too little with others to be cut from them.
+        self._whole = {n for n, fork in forks.items() if fork < LEAST_SHARED * self._n_layers}
+        #: Where the others are cut: the layers before are shared by all.
+        shared = [fork for name, fork in forks.items() if name not in self._whole]
+        self._cut = min(shared, default=self._n_layers - 1)
+        self._pieces: dict[Piece, Any] = {}  #: the one used last comes last
         self._mapped: dict[str, Any] = {}  #: memory that compiled models read
         self._lock = threading.Lock()
 
     @property
     def compiled(self) -> set[Piece]:
-        """What has been needed so far."""
-        return {*self._pieces, *self._alone}
+        """What was needed lately."""
+        return set(self._pieces)
 
     def run(self, batch: Batch, heads: Mapping[str, PluggedHead]) -> dict[str, Floats]:
         wanted = {plugged.branch for plugged in heads.values()}
@@ -201,32 +204,28 @@ class OpenVinoEngine:
         *Shape:* (batch, length) to (batch, length, width) or (batch, 1, width).
         """
         packed, length = Packed.of(batch), batch.mask.shape[1]
-        wanted = set(branches)
-        forks = {name: self._forks[name] for name in wanted if name}
-        deepest = self._n_layers if "" in wanted else max(forks.values())
+        wanted = {name: name in firsts for name in sorted(set(branches))}
+        parts = [(0, {name: wanted.pop(name)}) for name in self._whole & wanted.keys()]
+        parts += [(self._cut, wanted)] if wanted else []
         found: dict[str, Floats] = {}
         with self._lock:  # requests would take turns on the processors anyway
-            state: Any = None
-            for first, last in zip(self._cuts, self._cuts[1:], strict=False):
-                for name, fork in forks.items():
-                    if fork == first:
-                        piece = Piece(name, first, self._n_layers, name in firsts)
-                        found[name] = self._run(piece, packed, state)[:, :length].copy()
-                if first == deepest:
-                    break
-                only = last == self._n_layers and "" in firsts
-                state = self._run(Piece("", first, last, only), packed, state)
-            if "" in wanted:
-                found[""] = state[:, :length].copy()
+            for first, names in parts:
+                state = None
+                if first:
+                    (state,) = self._run(Piece(0, first, alone=packed.alone), packed)
+                piece = Piece(first, self._n_layers, tuple(names.items()), packed.alone)
+                for name, values in zip(names, self._run(piece, packed, state), strict=True):
+                    found[name] = values[:, :length].copy()
         return found
 
-    def _run(self, piece: Piece, batch: Packed, state: Any) -> Floats:
-        requests = self._alone if batch.alone else self._pieces
-        if piece not in requests:
-            requests[piece] = self._compile(piece).create_infer_request()
-        before = [state] if piece.first else [batch.ids, batch.types, batch.positions]
-        inputs = [*before, batch.mask, batch.pick, batch.back]
-        return self._infer(piece, requests[piece], inputs)
+    def _run(self, piece: Piece, batch: Packed, state: Floats | None = None) -> list[Floats]:
+        request = self._pieces.pop(piece, None) or self._compile(piece).create_infer_request()
+        self._pieces[piece] = request  # the last one now
+        if len(self._pieces) > PIECES:
+            del self._pieces[next(iter(self._pieces))]
+        before = [batch.ids, batch.types, batch.positions] if state is None else [state]
+        places = [] if piece.alone else [batch.pick, batch.back]
+        return self._infer(piece, request, [*before, batch.bias, *places])
 
     def _compile(self, piece: Piece) -> Any:
         key = self._key(piece) if self.content else ""
@@ -251,13 +250,12 @@ class OpenVinoEngine:
         facts = [*made, self.content, tuple(piece)]
         return hashlib.sha256(repr(facts).encode()).hexdigest()[:32]
 
-    def _infer(self, piece: Piece, request: Any, inputs: list[Any]) -> Floats:
-        """The result lies in the request's own memory, which its next run writes again."""
+    def _infer(self, piece: Piece, request: Any, inputs: list[Any]) -> list[Floats]:
+        """The results lie in the request's own memory, which its next run writes again."""
         for i, value in enumerate(inputs):
             request.set_input_tensor(i, openvino.Tensor(value, shared_memory=True))
         request.infer(share_outputs=True)
-        hidden: Floats = request.get_output_tensor(0).data
-        return hidden
+        return [request.get_output_tensor(i).data for i in range(len(piece.branches))]
 
 
 @cache
@@ -290,7 +288,8 @@ def _give_blocks_back() -> None:
 
 def settings(way: str) -> dict[str, Any]:
     """How OpenVINO is to run a model: a precision's name, or "grids", int8's numbers in fp32."""
-    # Not in OpenVINO's documentation; where it is not heard, largest_product() in a test tells.
+    # Neither this nor SNIPPETS_MODE is in OpenVINO's documentation. Where this one is not heard,
+    # largest_product() in a test tells.
     grids = {"LP_TRANSFORMS_MODE": False} if way == "grids" else {}
     return {
         "INFERENCE_NUM_THREADS": cpu_limit(),
@@ -299,6 +298,7 @@ def settings(way: str) -> dict[str, Any]:
         "ENABLE_CPU_PINNING": False,
         "CPU_RUNTIME_CACHE_CAPACITY": SHAPES,
         "DYNAMIC_QUANTIZATION_GROUP_SIZE": GROUP if way == "int8" else 0,
+        "SNIPPETS_MODE": "DISABLE",  # attention in one kernel: for many short rows it is slower
         **grids,
     }
 
@@ -323,7 +323,7 @@ class Taps(OpenVinoEngine):
     def __init__(self, weights: Tensors, config: Mapping[str, Any]) -> None:
         super().__init__(weights, config, "fp32")
         self.weights: dict[str, Floats] = {}  #: (inputs, outputs), of products read so far
-        self._names: dict[Piece, list[str]] = {}
+        self._places: dict[Piece, dict[str, int]] = {}  #: which output is a product's input
         self._seen: dict[str, Floats] = {}
 
     def read(self, batch: Batch) -> dict[str, Floats]:
@@ -336,15 +336,19 @@ class Taps(OpenVinoEngine):
     def _compile(self, piece: Piece) -> Any:
         graph = Graph(self._weights, self._config, {})
         model = graph.model(piece)
-        self._names[piece] = [name for name, _, _ in graph.products]
         self.weights |= {name: weight for name, _, weight in graph.products}
-        model.add_outputs([node.output(0) for _, node, _ in graph.products])
+        places: dict[Any, int] = {}  # branches that fork have one input
+        self._places[piece] = {
+            name: places.setdefault(node, len(piece.branches) + len(places))
+            for name, node, _ in graph.products
+        }
+        model.add_outputs([node.output(0) for node in places])
         return compiled(model, "fp32")
 
-    def _infer(self, piece: Piece, request: Any, inputs: list[Any]) -> Floats:
+    def _infer(self, piece: Piece, request: Any, inputs: list[Any]) -> list[Floats]:
         hidden = super()._infer(piece, request, inputs)
-        for i, name in enumerate(self._names[piece]):
-            self._seen[name] = request.get_output_tensor(1 + i).data.copy()
+        for name, i in self._places[piece].items():
+            self._seen[name] = request.get_output_tensor(i).data.copy()
         return hidden
 
 
@@ -363,32 +367,46 @@ class Graph:
     def model(self, piece: Piece) -> Any:
         """The layers of a piece.
 
-        Inputs are those of :class:`Packed`: (ids, types, positions, mask, pick, back), later
-        (hidden states, mask, pick, back). The output, if these are the last layers, is padded:
-        (batch, length, width); else (1, tokens, width), as hidden states are.
+        Inputs are those of :class:`Packed`: (ids, types, positions, bias, pick, back), later
+        (hidden states, bias, pick, back); a row alone has no (pick, back). There is an output for
+        each branch; if these are the last layers, it is padded: (batch, length, width); else
+        (1, tokens, width), as hidden states are.
         """
-        rows = _Rows(*(ops.parameter([-1] * n, Type.i64, name) for name, n in _ROWS.items()))
+        rows = _Rows.inputs(piece.alone)
+        tokens = ALONE if piece.alone else -1
         if piece.first:
-            hidden = ops.parameter([1, -1, self._size("hidden_size")], Type.f32, "hidden")
+            hidden = ops.parameter([1, tokens, self._size("hidden_size")], Type.f32, "hidden")
             inputs = [hidden]
         else:
-            inputs = [ops.parameter([-1], Type.i64, n) for n in ("ids", "types", "positions")]
+            inputs = [ops.parameter([tokens], Type.i64, n) for n in ("ids", "types", "positions")]
             hidden = self._embeddings(*inputs)
-        unseen = ops.subtract(_const(np.float32(1)), ops.convert(rows.mask, Type.f32))
-        bias = ops.unsqueeze(ops.multiply(unseen, _const(np.float32(UNSEEN))), _ints(1, 2))
-        n_own = branches_of(self.weights).get(piece.branch, 0)
-        for layer in range(piece.first, piece.last):
-            branch = piece.branch if layer >= self._size("num_hidden_layers") - n_own else ""
-            tensors = layer_tensors(self.weights, branch, layer)
-            tensors |= layer_grids(self.weights, branch, layer)
-            only = piece.only_first and layer == piece.last - 1
-            name = layer_name(branch, layer)
-            hidden = self._layer(tensors, name, hidden, bias, rows, only)
-        if piece.only_first:
-            hidden = ops.transpose(hidden, _ints(1, 0, 2))
-        elif piece.last == self._size("num_hidden_layers"):
-            hidden = rows.padded(hidden)
-        return openvino.Model([ops.result(hidden)], [*inputs, *rows], "bert")
+        bias = ops.unsqueeze(rows.bias, _ints(1, 2))
+        own, n_layers = branches_of(self.weights), self._size("num_hidden_layers")
+        known: dict[tuple[str, int, bool], Any] = {("", piece.first, False): hidden}
+
+        def after(branch: str, layer: int, only_first: bool = False) -> Any:
+            """The hidden states after so many layers."""
+            if layer <= max(piece.first, n_layers - own.get(branch, 0)):
+                branch = ""
+            key = (branch, layer, only_first)
+            if key not in known:
+                before = after(branch, layer - 1)
+                tensors = layer_tensors(self.weights, branch, layer - 1)
+                tensors |= layer_grids(self.weights, branch, layer - 1)
+                name = layer_name(branch, layer - 1)
+                known[key] = self._layer(tensors, name, before, bias, rows, only_first)
+            return known[key]
+
+        results = []
+        for branch, only_first in piece.branches:
+            state = after(branch, piece.last, only_first)
+            if only_first:
+                state = ops.transpose(state, _ints(1, 0, 2))
+            elif piece.last == n_layers:
+                state = rows.padded(state)
+            results.append(ops.result(state))
+        inputs += [given for given in rows if given is not None]
+        return openvino.Model(results, inputs, "bert")
 
     def _embeddings(self, ids: Any, types: Any, positions: Any) -> Any:
         """Word rows (as int8, each with a scale), position rows, token-type rows; layer norm."""
@@ -406,16 +424,16 @@ class Graph:
         """Self-attention and feed-forward, each added to its input and normalised."""
         n_heads, width = self._size("num_attention_heads"), self._size("hidden_size")
 
-        def by_head(padded: Any, parts: int) -> Any:
-            cut = ops.reshape(padded, _ints(0, 0, parts * n_heads, width // n_heads), True)
-            cut = ops.transpose(cut, _ints(0, 2, 1, 3))
-            return ops.split(cut, _const(np.int64(1)), parts).outputs()
+        def by_head(padded: Any, parts: int) -> list[Any]:
+            cut = ops.reshape(padded, _ints(0, 0, parts, n_heads, width // n_heads), True)
+            cut = ops.transpose(cut, _ints(2, 0, 3, 1, 4))
+            each = ops.split(cut, _const(np.int64(0)), parts).outputs()
+            return [ops.squeeze(part, _ints(0)) for part in each]
 
         read = self._input(tensors, f"{name}qkv", hidden)
-        tensors = _scaled_query(tensors, f"{name}qkv", width, (width // n_heads) ** -0.5)
+        tensors = self._scaled(tensors, name, (width // n_heads) ** -0.5)
         if only_first:
-            firsts = ops.gather(rows.pick, _const(np.int64(0)), _const(np.int64(1)))
-            hidden = _tokens(hidden, firsts)
+            hidden = rows.first(hidden)
             asking = self._rounded(f"{name}qkv", hidden, by_token=True)
             asking = self._product(tensors, f"{name}qkv", asking, slice(width))
             (query,) = by_head(ops.transpose(asking, _ints(1, 0, 2)), 1)
@@ -424,17 +442,29 @@ class Graph:
         else:
             seen = self._product(tensors, f"{name}qkv", read)
             query, key, value = by_head(rows.padded(seen), 3)
-        one = _const(np.float32(1))
-        attended = ops.scaled_dot_product_attention(query, key, value, bias, one, causal=False)
-        attended = ops.transpose(attended, _ints(0, 2, 1, 3))
+        shares = ops.softmax(ops.add(ops.matmul(query, key, False, True), bias), -1)
+        attended = ops.transpose(ops.matmul(shares, value, False, False), _ints(0, 2, 1, 3))
         attended = ops.reshape(attended, _ints(1, -1, width), False)
         if not only_first:
-            attended = _tokens(attended, rows.back)
+            attended = rows.packed(attended)
         attended = self._input(tensors, f"{name}out", attended)
         attended = self._product(tensors, f"{name}out", attended)
         hidden = self._norm(tensors, f"{name}out.norm", ops.add(attended, hidden))
         inner = self._feed_forward(tensors, name, hidden, by_token=only_first)
         return self._norm(tensors, f"{name}down.norm", ops.add(inner, hidden))
+
+    def _scaled(self, tensors: Tensors, name: str, scale: float) -> Tensors:
+        """The product before attention with outputs multiplied, instead of what is made of them.
+
+        The queries by ``scale``, instead of what attention compares; the values by what the product
+        after attention wants its input multiplied by, which attention does not mix.
+        """
+        width = self._size("hidden_size")
+        factor = np.ones(3 * width, dtype=np.float32)
+        factor[:width] = scale
+        factor[2 * width :] /= self.activations.get(f"{name}out.smooth", np.float32(1))
+        parts = [f"{name}qkv.{kind}" for kind in ("weight", "bias", "scale")]
+        return {**tensors, **{part: tensors[part] * factor for part in parts if part in tensors}}
 
     def _feed_forward(self, tensors: Tensors, name: str, hidden: Any, by_token: bool) -> Any:
         """Two products around a GELU. Exact channels between them are computed once more, apart:
@@ -462,9 +492,11 @@ class Graph:
         """On the product's grid; ``by_token`` OpenVINO does that, as the settings say."""
         if f"{name}.smooth" not in self.activations:
             return value
+        if name.endswith(BY_TOKEN):  # already divided, see _scaled()
+            return value
         smooth = self.activations[f"{name}.smooth"]
         value = ops.multiply(value, _const((1 / smooth)[None, None]))
-        if by_token or name.endswith(BY_TOKEN):
+        if by_token:
             return value
         low, high = (_const(end.reshape(1, 1, 1)) for end in self.activations[f"{name}.range"])
         return ops.fake_quantize(value, low, high, low, high, LEVELS)
@@ -491,14 +523,6 @@ class Graph:
 
     def _size(self, key: str) -> int:
         return int(self.config[key])
-
-
-def _scaled_query(tensors: Tensors, name: str, width: int, scale: float) -> Tensors:
-    """The product's first ``width`` outputs multiplied, instead of what attention compares."""
-    factor = np.ones(3 * width, dtype=np.float32)
-    factor[:width] = scale
-    parts = [f"{name}.{kind}" for kind in ("weight", "bias", "scale")]
-    return {**tensors, **{part: tensors[part] * factor for part in parts if part in tensors}}
 
 
 def _reads_first(head: Head) -> bool:
@@ -536,20 +560,36 @@ def round_weight(weight: Floats, scale: Floats | None = None) -> tuple[NDArray[n
     return rounded, scale.astype(np.float32)
 
 
-#: Inputs of every piece, and how many axes they have.
-_ROWS = {"mask": 2, "pick": 2, "back": 1}
-
-
 class _Rows(NamedTuple):
-    """Parts of :class:`Packed` as inputs of a model."""
+    """Parts of :class:`Packed` as inputs of a model; a row alone is packed as it is."""
 
-    mask: Any
+    bias: Any
     pick: Any
     back: Any
 
+    @classmethod
+    def inputs(cls, alone: bool) -> _Rows:
+        if alone:
+            return cls(ops.parameter([1, ALONE], Type.f32, "bias"), None, None)
+        return cls(
+            ops.parameter([-1, -1], Type.f32, "bias"),
+            ops.parameter([-1, -1], Type.i64, "pick"),
+            ops.parameter([-1], Type.i64, "back"),
+        )
+
     def padded(self, tokens: Any) -> Any:
         """(1, tokens, width) to (batch, length, width)."""
-        return ops.squeeze(_tokens(tokens, self.pick), _ints(0))
+        return tokens if self.pick is None else ops.squeeze(_tokens(tokens, self.pick), _ints(0))
+
+    def packed(self, padded: Any) -> Any:
+        """(1, batch * length, width) to (1, tokens, width)."""
+        return padded if self.back is None else _tokens(padded, self.back)
+
+    def first(self, tokens: Any) -> Any:
+        """(1, tokens, width) to (1, batch, width): each row's first position."""
+        if self.pick is None:
+            return _tokens(tokens, _ints(0))
+        return _tokens(tokens, ops.gather(self.pick, _const(np.int64(0)), _const(np.int64(1))))
 
 
 def _tokens(values: Any, which: Any) -> Any:

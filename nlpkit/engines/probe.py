@@ -79,10 +79,10 @@ def measure() -> dict[str, float]:
         known = activations if precision == "int8" else {}
         taken = []
         try:
-            model = compiled(Graph(weights, CONFIG, known).model(Piece("", 1, 2)), precision)
+            model = compiled(Graph(weights, CONFIG, known).model(Piece(1, 2)), precision)
             for _ in range(ROUNDS):
                 start = time.perf_counter()
-                model([hidden, batch.mask, batch.pick, batch.back])
+                model([hidden, batch.bias, batch.pick, batch.back])
                 taken.append(time.perf_counter() - start)
         except (BundleError, RuntimeError):  # OpenVINO lacks a kernel for this processor
             continue
