@@ -6,8 +6,10 @@ import json
 import sys
 import venv
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 from xml.etree import ElementTree
 
 import numpy as np
@@ -18,7 +20,7 @@ from nlpkit.bench.bench import QUICK, Bench
 from nlpkit.bench.compare import agreement, labels_of
 from nlpkit.bench.contest import Contender, take_turns, times_faster
 from nlpkit.bench.plots import bars, growth, pictures
-from nlpkit.bench.results import Check, Results, Row, Runs, Spread
+from nlpkit.bench.results import OTHER_RUN, Check, Results, Row, Runs, Spread
 from nlpkit.bench.roofline import Roofline, bandwidth, flops, layer_rate
 from nlpkit.bench.rows import ROWS
 from nlpkit.bench.run import FAILED, read, run, write
@@ -130,6 +132,26 @@ def test_sides_take_turns(bench: Bench) -> None:
     assert all(len(contender.seconds) == 2 for contender in contenders.values())
     assert contenders["other"].batch in (2, 4)
     assert times_faster([1, 2], [3, 4]) == Spread(2.5, 2, 3)
+
+
+def test_a_batch_size_is_chosen_by_its_best_turn(tmp_path: Path) -> None:
+    """A turn that something else slowed down does not decide."""
+    seconds = {2: iter([9.0, 1.0, 9.0]), 4: iter([2.0, 2.0, 2.0])}
+
+    class Slowed(Side):
+        def __init__(self) -> None:
+            self.warm = False
+
+        def run(self, task: str, texts: Path, n: int, batch: int = 32, **_: Any) -> Any:
+            if not self.warm:
+                self.warm = True
+                return [5.0]
+            return [next(seconds[batch])]
+
+    contender = Contender(Slowed(), "ner")
+    contender.choose_batch(tmp_path, 3, (2, 4))
+    assert contender.batch == 2
+    assert not [*seconds[2], *seconds[4]], "all turns were taken"
 
 
 def test_a_side_says_why_it_cannot(bench: Bench) -> None:
@@ -413,6 +435,20 @@ def test_a_page_takes_the_tables_between_its_markers(tmp_path: Path) -> None:
     page.write_text("no markers")
     with pytest.raises(InputError, match="has no lines"):
         update_page(page, "a table")
+
+
+def test_rows_of_a_later_run_stand_for_the_old(results: Results) -> None:
+    first = replace(results, setup={"bundle": "one"})
+    row = replace(first.rows[0], title="again")
+    later = replace(first, machine=first.machine | {"date": "2026-12-01"}, rows=(row,))
+    found = first.with_rows_of(later)
+    assert [one.title for one in found.rows] == ["again", *(r.title for r in first.rows[1:])]
+    assert found.setup == {"bundle": "one", OTHER_RUN: f"{row.name} (2026-12-01)"}
+    found = found.with_rows_of(replace(later, rows=(replace(row, name="new"),)))
+    assert [one.name for one in found.rows] == [*(r.name for r in first.rows), "new"]
+    assert found.setup[OTHER_RUN] == f"{row.name} (2026-12-01); new (2026-12-01)"
+    with pytest.raises(InputError, match="bundle is one in one and two in the other"):
+        first.with_rows_of(replace(later, setup={"bundle": "two"}))
 
 
 # -- the command ---------------------------------------------------------------------------------

@@ -164,6 +164,18 @@ def test_a_short_text_alone_is_read_as_in_company(fitted: Path, precision: str) 
             np.testing.assert_allclose(values[0], states[name][i, :n], atol=1e-5, err_msg=name)
 
 
+def test_what_gave_its_memory_back_reads_on(tiny_folder: Path) -> None:
+    """Other branches, a row alone and another size in between change nothing."""
+    bundle = read_bundle(tiny_folder)
+    engine = OpenVinoEngine(bundle.weights, bundle.manifest.config, "fp32")
+    batch, alone = batch_of(bundle), batch_of(bundle, TEXTS[:1])
+    known = {name: engine.hidden(batch, [name])[name] for name in ("ner", "qa", "")}
+    for name in ("", "ner", "qa", "ner"):
+        engine.hidden(alone, [name])
+        np.testing.assert_array_equal(engine.hidden(batch, [name])[name], known[name])
+        engine.hidden(batch_of(bundle, TEXTS[:2]), ["ner", "qa"])
+
+
 def test_a_branch_that_shares_little_is_compiled_whole(
     tiny_folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

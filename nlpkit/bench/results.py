@@ -4,8 +4,16 @@ from __future__ import annotations
 
 import statistics
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
+
+from nlpkit.errors import InputError
+
+#: What two runs must have in common for their rows to stand in one table.
+SAME_MACHINE = ("processor", "extensions", "processors used", "gpu")
+SAME_SETUP = ("nlpkit", "bundle", "device", "precision asked for", "texts", "rounds")
+#: Where ``setup`` names rows of another run.
+OTHER_RUN = "rows of a run of their own"
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,6 +98,33 @@ class Results:
     setup: dict[str, Any]
     roofline: dict[str, Any]
     rows: tuple[Row, ...]
+
+    def with_rows_of(self, later: Results) -> Results:
+        """These with the rows of a later run on the same machine, which stand for those here.
+
+        The sides of a row ran in turns all the same; ``setup`` names the rows of another run.
+
+        Raises:
+            InputError: the runs are of different machines or models.
+        """
+        for name, ours, theirs in (
+            *((key, self.machine.get(key), later.machine.get(key)) for key in SAME_MACHINE),
+            *((key, self.setup.get(key), later.setup.get(key)) for key in SAME_SETUP),
+        ):
+            if ours != theirs:
+                raise InputError(
+                    f"results of different runs cannot stand in one table: {name} is {ours} in one "
+                    f"and {theirs} in the other"
+                )
+        again = {row.name: row for row in later.rows}
+        rows = [again.pop(row.name, row) for row in self.rows]
+        taken = f"{', '.join(row.name for row in later.rows)} ({later.machine.get('date')})"
+        before = self.setup.get(OTHER_RUN)
+        return replace(
+            self,
+            setup=self.setup | {OTHER_RUN: f"{before}; {taken}" if before else taken},
+            rows=(*rows, *again.values()),
+        )
 
     def to_json(self) -> dict[str, Any]:
         return asdict(self)

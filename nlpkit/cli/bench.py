@@ -50,8 +50,13 @@ def bench(
         Path | None, typer.Option(help="Also put the tables between the markers of this page.")
     ] = None,
     from_file: Annotated[
-        Path | None,
-        typer.Option("--from", help="Show the results of this JSON file; measure nothing."),
+        list[Path] | None,
+        typer.Option(
+            "--from",
+            metavar="FILE",
+            help="Show the results of this JSON file; measure nothing. May be repeated: rows of a "
+            "later file stand for those of the ones before.",
+        ),
     ] = None,
     model: Annotated[
         str, typer.Option("--model", "-m", help="A bundle's name or folder.")
@@ -80,8 +85,10 @@ def bench(
     for name, path in (("--page", page), ("--python", python)):
         if path is not None and not path.is_file():
             raise InputError(f"{name} {path}: there is no such file")
-    if from_file is not None:
-        found, target = read(from_file), output
+    if from_file:
+        found, target = read(from_file[0]), output
+        for later in from_file[1:]:
+            found = found.with_rows_of(read(later))
     else:
         whole = not (quick or only)
         target = output or (_default_folder() if whole else None)
