@@ -35,6 +35,7 @@ from nlpkit.weights import (
     layer_grids,
     matrices_of,
     quantise,
+    unchanged,
 )
 
 #: At most this many texts are looked at; a made-up question has this many tokens.
@@ -120,13 +121,33 @@ def padded(rows: Sequence[Row], config: Mapping[str, Any]) -> Iterator[Batch]:
 
 
 def round_weights(
-    weights: Tensors, config: Mapping[str, Any], batches: Iterable[Batch], seed: int = 0
+    weights: Tensors,
+    config: Mapping[str, Any],
+    batches: Iterable[Batch],
+    seed: int = 0,
+    *,
+    before: Tensors | None = None,
+    activations: Tensors | None = None,
 ) -> tuple[dict[str, NDArray[Any]], dict[str, NDArray[Any]]]:
-    """Weights in float32 as they are stored in int8, and what :func:`fit_activations` gives."""
+    """Weights in float32 as they are stored in int8, and what :func:`fit_activations` gives.
+
+    Products whose matrices are stored smoothed in the weights ``before``, the same to the last bit,
+    stay as they are there, with their part of the ``activations`` that go with them.
+    """
+    before, activations = before or {}, activations or {}
+    same = unchanged(before, weights)
+    smooths = {
+        name: smooth
+        for name, smooth in stored_smooths(before, config).items()
+        if same.issuperset(matrices_of(name.removesuffix(SMOOTH)))
+    }
     taps, inputs = read_inputs(weights, config, batches, seed, squares=True)
-    found = fit_inputs(taps.weights, inputs, {})
+    found = fit_inputs(taps.weights, inputs, smooths)
+    found |= {n: v for n, v in activations.items() if n.rpartition(".")[0] + SMOOTH in smooths}
     known: dict[str, Rounded] = {}
     for name, seen in inputs.items():
+        if name + SMOOTH in smooths:
+            continue
         assert seen.squares is not None
         weight, smooth = taps.weights[name], found[name + SMOOTH]
         scale = best_scale(np.ascontiguousarray((weight * smooth[:, None]).T))
@@ -135,7 +156,7 @@ def round_weights(
         split = (np.split(whole, len(parts)) for whole in (rounded, scale))
         for part, values, own in zip(parts, *split, strict=True):
             known[part] = Rounded(np.ascontiguousarray(values), own, smooth)
-    return quantise(weights, known=known), found
+    return quantise(weights, known=known, before=before), found
 
 
 def fit_activations(

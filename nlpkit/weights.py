@@ -51,15 +51,24 @@ class Rounded(NamedTuple):
 
 
 def quantise(
-    tensors: Tensors, small: int = SMALL, known: Mapping[str, Rounded] | None = None
+    tensors: Tensors,
+    small: int = SMALL,
+    known: Mapping[str, Rounded] | None = None,
+    before: Tensors | None = None,
 ) -> dict[str, NDArray[Any]]:
     """The layers' matrices, and tables from ``small`` values on, as int8 with a scale per row.
 
-    Those that are ``known`` are taken as they are (nlpkit.quantise.round_weights).
+    Those that are ``known`` are taken as they are (nlpkit.quantise.round_weights), and those that
+    are the same as in the weights stored ``before`` as they are there.
     """
-    known = known or {}
+    known, before = known or {}, before or {}
+    same = unchanged(before, tensors) - {*known}
     stored: dict[str, NDArray[Any]] = {}
     for name, value in tensors.items():
+        if name in same:
+            parts = (name, name + SCALE, name + SMOOTH)
+            stored |= {part: before[part] for part in parts if part in before}
+            continue
         value = np.asarray(value, dtype=np.float32)
         if value.ndim != 2 or (value.size < small and LAYER not in name):
             stored[name] = value
@@ -78,12 +87,16 @@ def dequantise(stored: Tensors) -> dict[str, NDArray[np.float32]]:
     return {name: _plain(stored, name) for name in stored if not name.endswith((SCALE, SMOOTH))}
 
 
+def unchanged(stored: Tensors, plain: Tensors) -> set[str]:
+    """The names of the weights that are those stored, to the last bit."""
+    names = {*plain} & {*stored}
+    return {name for name in names if np.array_equal(_plain(stored, name), plain[name])}
+
+
 def holds(stored: Tensors, plain: Tensors) -> bool:
-    """Whether these are the weights that are stored, to the last bit."""
+    """Whether these are the weights that are stored, all of them and no other."""
     names = {name for name in stored if not name.endswith((SCALE, SMOOTH))}
-    return names == {*plain} and all(
-        np.array_equal(_plain(stored, name), plain[name]) for name in names
-    )
+    return names == {*plain} == unchanged(stored, plain)
 
 
 def _plain(stored: Tensors, name: str) -> NDArray[np.float32]:

@@ -88,22 +88,25 @@ def examples(rng: random.Random) -> Sequence[TokenExample]:
     return made
 
 
-def taught(texts: Callable[[], Sequence[str]], share: float) -> Callable[..., Sequence[Any]]:
+def taught(
+    texts: Callable[[], Sequence[str]], share: float, agreement: float = AGREEMENT
+) -> Callable[..., Sequence[Any]]:
     """The examples, and this share of unlabelled texts as teachers read them.
 
-    The teachers are bundles, their folders in the environment variable NLPKIT_TEACHERS.
+    The teachers are bundles, their folders in the environment variable NLPKIT_TEACHERS; they agree
+    on names over all of the texts.
     """
 
     def made(rng: random.Random) -> Sequence[TokenExample | TaughtExample]:
         known = examples(rng)
-        read = read_by_teachers(tuple(texts()))
+        read = read_by_teachers(tuple(texts()), agreement)
         return [*known, *rng.sample(read, int(share * len(read)))]
 
     return made
 
 
 @cache
-def read_by_teachers(texts: tuple[str, ...]) -> list[TaughtExample]:
+def read_by_teachers(texts: tuple[str, ...], agreement: float) -> list[TaughtExample]:
     folders = [folder for folder in os.environ.get(TEACHERS, "").split(os.pathsep) if folder]
     if not folders:
         raise InputError(
@@ -111,7 +114,7 @@ def read_by_teachers(texts: tuple[str, ...]) -> list[TaughtExample]:
             f"separated by {os.pathsep!r}"
         )
     kits = [load(folder, device="cpu") for folder in folders]
-    return taught_words(kits, "ner", texts, agreement=AGREEMENT)
+    return taught_words(kits, "ner", texts, agreement=agreement)
 
 
 def _joined(group: Sequence[Sentence], rng: random.Random) -> TokenExample:

@@ -377,18 +377,25 @@ def test_a_share_of_the_start_is_kept(recipe: Recipe, tmp_path: Path) -> None:
     assert read_bundle(tmp_path / "half").manifest.training["kept"]["start"] == 0.5
 
 
-def test_a_frozen_backbone_stays(recipe: Recipe, tmp_path: Path) -> None:
-    """All of it, with the head whose task is not read."""
-    first = train_recipe(recipe, tmp_path / "first", storage="float32")
+@pytest.mark.parametrize("storage", ["float32", "int8"])
+def test_a_frozen_backbone_stays(recipe: Recipe, tmp_path: Path, storage: str) -> None:
+    """All of it, with the head whose task is not read, as it is stored."""
+    first = train_recipe(recipe, tmp_path / "first", storage=storage)
     ner, mood, *others = recipe.tasks
     tasks = (ner, replace(mood, own_layers=1), *(replace(task, epochs=0) for task in others))
     frozen = replace(recipe, tasks=tasks, freeze_layers=2, keep_embedding=0.0)
-    second = train_recipe(frozen, tmp_path / "second", begin_from=first, storage="float32")
+    second = train_recipe(frozen, tmp_path / "second", begin_from=first, storage=storage)
     before, after = values(first), values(second)
     assert branches_of(after) == {"ner": 1, "mood": 1, "qa": 1}
     changed = {name for name in before if (after[name] != before[name]).any()}
     assert {"ner/weight", "mood/weight"} <= changed
     assert all(name.startswith(("ner/", "mood/", "branches.ner.")) for name in changed)
+    assert any("branches.ner." in name and "dense" in name for name in changed)
+    old, new = (read_bundle(path).activations for path in (first, second))
+    assert bool(old) == (storage == "int8")
+    for name, value in (old or {}).items():
+        same = not name.startswith("ner.layer.")
+        assert not same or np.array_equal((new or {})[name], value), name
     tasks = read_bundle(second).manifest.training["tasks"]
     assert [tasks[name]["epochs"] for name in ("ner", "mood", "qa")] == [1, 1, 0]
 
@@ -661,7 +668,7 @@ def test_recipes_by_name_and_path(tmp_path: Path) -> None:
     with pytest.raises(
         UnknownNameError,
         match="known: base_en, base_en_answers, base_en_classes, base_en_confidence, "
-        "base_en_embedding, base_en_joint, ner, qa, sentiment, topic",
+        "base_en_embedding, base_en_entities, base_en_joint, ner, qa, sentiment, topic",
     ):
         load_recipe("cooking")
     path = tmp_path / "mine.py"

@@ -78,7 +78,7 @@ def test_no_teacher_and_one_that_tags_no_words_are_refused(
     ner = load_recipe_module("ner")
     monkeypatch.delenv(ner.TEACHERS, raising=False)
     with pytest.raises(InputError, match=f"{ner.TEACHERS} is unset; expected the folders"):
-        ner.read_by_teachers(("Ada.",))
+        ner.read_by_teachers(("Ada.",), ner.AGREEMENT)
 
 
 def test_teachers_are_named_by_the_environment(
@@ -86,6 +86,6 @@ def test_teachers_are_named_by_the_environment(
 ) -> None:
     ner = load_recipe_module("ner")
     monkeypatch.setenv(ner.TEACHERS, str(tiny_bundle(tmp_path / "teacher")))
-    read = ner.read_by_teachers(("Ada lived.", ""))
+    read = ner.read_by_teachers(("Ada lived.", ""), ner.AGREEMENT)
     assert [example.text for example in read] == ["Ada lived."]
     ner.read_by_teachers.cache_clear()

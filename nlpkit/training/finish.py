@@ -58,20 +58,28 @@ def save_bundle(
     ``storage`` is how the backbone's matrices lie on disk; ``fitted`` replaces values of heads'
     configs; ``facts`` are added to the training record. int8 arithmetic is fitted on ``rows``, for
     a bundle that is stored so, where OpenVINO is installed; ``words`` are for zero-shot labels.
-    Where the weights are those of the bundle ``stored``, they and its int8 are written as they lie
-    there, and not rounded once more.
+    Weights that are those of the bundle ``stored``, and their int8, are written as they lie there,
+    and not rounded once more.
     """
     config = {key: getattr(model.backbone.config, key) for key in CONFIG}
     weights: Mapping[str, Any] = arrays(model.backbone) | branch_arrays(model)
     activations: Mapping[str, Any] | None = None
-    if stored is not None and stored.manifest.storage == storage and holds(stored.weights, weights):
-        weights, activations = stored.weights, stored.activations
+    alike = stored if stored is not None and stored.manifest.storage == storage else None
+    before = alike.weights if alike else {}
+    if alike and holds(before, weights):
+        weights, activations = before, alike.activations
     elif storage == "int8" and rows and find_spec("openvino") is not None:
         from nlpkit.quantise import padded, round_weights
 
-        weights, activations = round_weights(weights, config, padded(rows, config))
+        weights, activations = round_weights(
+            weights,
+            config,
+            padded(rows, config),
+            before=before,
+            activations=alike.activations if alike else None,
+        )
     elif storage == "int8":
-        weights = quantise(weights)
+        weights = quantise(weights, before=before)
     sizes = WindowSizes()
     manifest = Manifest(
         name=recipe.name,
