@@ -23,7 +23,7 @@ from transformers import BertConfig, BertModel, PreTrainedModel
 
 import nlpkit
 from nlpkit.bundle import Bundle, read_bundle
-from nlpkit.engines import Choice, Engine, PluggedHead, choose, cpu_limit
+from nlpkit.engines import Choice, Engine, PluggedHead, cgroup_quota, choose, cpu_limit
 from nlpkit.engines import torch as torch_engine
 from nlpkit.engines.onnx import OnnxEngine
 from nlpkit.engines.torch import TorchEngine
@@ -571,6 +571,37 @@ def test_the_cpu_engine_is_chosen_where_there_is_no_gpu() -> None:
     assert choose("cpu", "fp16").engine == "torch"
     assert choose("cpu", "auto", ()) == Choice("torch", "cpu", "fp32", choice.reason)
     assert cpu_limit() >= 1
+
+
+@pytest.mark.parametrize(
+    ("files", "own", "quota"),
+    [
+        ({}, "0::/\n", None),
+        ({"cpu.max": "max 100000"}, "0::/\n", None),
+        ({"cpu.max": "150000 100000"}, "0::/elsewhere\n", 1.5),
+        ({"cpu.max": "150000 100000"}, None, 1.5),
+        ({"a/cpu.max": "50000 100000", "a/b/cpu.max": "max 100000"}, "0::/a/b\n", 0.5),
+        ({"a/cpu.max": "50000 100000"}, "0::/b\n", None),
+        ({"cpu/cpu.cfs_quota_us": "200000", "cpu/cpu.cfs_period_us": "100000"}, "1:cpu:/\n", 2.0),
+        ({"cpu/a/cpu.cfs_quota_us": "-1", "cpu/a/cpu.cfs_period_us": "9"}, "1:cpu:/a\n", None),
+        (
+            {"cpu/a/cpu.cfs_quota_us": "50000", "cpu/a/cpu.cfs_period_us": "100000"},
+            "4:memory:/c\n3:cpu,cpuacct:/a\nbroken\n",
+            0.5,
+        ),
+        ({"cpu.max": "much"}, "0::/\n", None),
+    ],
+)
+def test_quotas_of_control_groups(
+    files: dict[str, str], own: str | None, quota: float | None, tmp_path: Path
+) -> None:
+    mount, mine = tmp_path / "mount", tmp_path / "cgroup"
+    for name, content in files.items():
+        (mount / name).parent.mkdir(parents=True, exist_ok=True)
+        (mount / name).write_text(content + "\n")
+    if own is not None:
+        mine.write_text(own)
+    assert cgroup_quota(mount, mine) == quota
 
 
 @pytest.mark.parametrize(

@@ -187,21 +187,36 @@ def cpu_limit() -> int:
         count = len(os.sched_getaffinity(0))
     except AttributeError:  # macOS and Windows have none
         count = os.cpu_count() or 1
-    quota = _cgroup_quota()
+    quota = cgroup_quota()
     return max(1, min(count, int(quota + 0.5)) if quota else count)
 
 
-def _cgroup_quota() -> float | None:
-    """Processors' worth of time that a control group allows (cgroup v2, then v1)."""
-    for quota_file, period_file in (
-        ("/sys/fs/cgroup/cpu.max", None),
-        ("/sys/fs/cgroup/cpu/cpu.cfs_quota_us", "/sys/fs/cgroup/cpu/cpu.cfs_period_us"),
-    ):
+def cgroup_quota(
+    mount: Path = Path("/sys/fs/cgroup"), own: Path = Path("/proc/self/cgroup")
+) -> float | None:
+    """Processors' worth of time that this process's control groups allow (cgroup v2, or v1).
+
+    The least of its own group's and of those around it; in a container the mount is its own group.
+    """
+    folders = {mount / "cpu", mount}
+    try:
+        lines = own.read_text().splitlines()
+    except OSError:
+        lines = []
+    for _, controllers, path in (line.split(":", 2) for line in lines if line.count(":") > 1):
+        if not controllers or "cpu" in controllers.split(","):
+            group = (mount / "cpu" if controllers else mount) / path.lstrip("/")
+            folders |= {group, *(parent for parent in group.parents if mount in parent.parents)}
+    return min(filter(None, map(_quota, folders)), default=None)
+
+
+def _quota(group: Path) -> float | None:
+    """What one control group allows."""
+    for names in (("cpu.max",), ("cpu.cfs_quota_us", "cpu.cfs_period_us")):
         try:
-            parts = Path(quota_file).read_text().split()
-            period = Path(period_file).read_text() if period_file else parts[1]
-            if parts[0] != "max" and int(parts[0]) > 0:
-                return int(parts[0]) / int(period)
-        except (OSError, ValueError, IndexError):
+            quota, period = " ".join((group / name).read_text() for name in names).split()
+            if quota != "max" and int(quota) > 0:
+                return int(quota) / int(period)
+        except (OSError, ValueError):
             continue
     return None
