@@ -95,7 +95,10 @@ class PlainText:
 
 @dataclass(frozen=True, slots=True)
 class TaughtExample:
-    """A text with what a teacher makes of its words: probabilities, (n_words, n_labels)."""
+    """A text with what a teacher makes of it, in probabilities.
+
+    *Shape:* (n_words, n_labels) for words' tags, (n_labels,) for the text's class.
+    """
 
     text: str
     probabilities: NDArray[np.floating[Any]]

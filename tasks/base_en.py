@@ -314,7 +314,8 @@ with terms of its own, which the user of the weights must heed:
   evaluation only.
 - topic: AG News. The corpus is for non-commercial research use.
 - sentiment: SST-2 and SST-5 (no terms stated; MIT and Apache-2.0 repositories), SemEval-2017
-  tweets (Twitter's terms).
+  tweets (Twitter's terms), and what a model made of reviews of SubjQA (no terms stated) and of
+  SQuADShifts (CC BY 4.0).
 - qa: SQuAD 1.1 and 2.0 (CC BY-SA 4.0), SQuADShifts (CC BY 4.0).
 - embedding: held near the original's, on texts of the above and of WikiText-2 (CC BY-SA 3.0) and
   BC5CDR (CC BY 4.0); and pairs of SciFact (claims CC BY 4.0, abstracts CC BY-NC 2.0), STS-B
@@ -336,8 +337,8 @@ KNOWN_FAILURES = (
     "text is unknown to it.",
     "Entities are those of newswire of 1996: products, dates, amounts and diseases are not among "
     "them; text in lower or upper case throughout costs more than a point of F1.",
-    "Sentiment reads the surface: irony, mixed reviews and long documents with a turn at the end "
-    "are often wrong; short phrases lean to positive or negative rather than neutral.",
+    "Sentiment reads the surface: irony and long documents with a turn at the end are often wrong; "
+    "mixed reviews and short phrases are hardly ever called neutral.",
     "Topic knows the four classes of AG News and gives one of them to any text.",
     "Questions that need counting, joining facts or knowledge from outside the passage get a "
     "wrong quotation or none; a well-made trick question without an answer is often answered.",

@@ -23,6 +23,7 @@ from typing import Any
 
 from nlpkit.errors import InputError
 from nlpkit.loading import load
+from nlpkit.pipeline import Pipeline
 from nlpkit.readers import (
     Sentence,
     Source,
@@ -107,14 +108,18 @@ def taught(
 
 @cache
 def read_by_teachers(texts: tuple[str, ...], agreement: float) -> list[TaughtExample]:
+    return taught_words(teachers("ner"), "ner", texts, agreement=agreement)
+
+
+def teachers(task: str) -> list[Pipeline]:
+    """The bundles that are to teach this task."""
     folders = [folder for folder in os.environ.get(TEACHERS, "").split(os.pathsep) if folder]
     if not folders:
         raise InputError(
-            f"{TEACHERS} is unset; expected the folders of the bundles whose task ner teaches, "
+            f"{TEACHERS} is unset; expected the folders of the bundles whose task {task} teaches, "
             f"separated by {os.pathsep!r}"
         )
-    kits = [load(folder, device="cpu") for folder in folders]
-    return taught_words(kits, "ner", texts, agreement=agreement)
+    return [load(folder, device="cpu") for folder in folders]
 
 
 def _joined(group: Sequence[Sentence], rng: random.Random) -> TokenExample:

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import html
 import random
 import re
+import runpy
 import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from nlpkit.heads import make_head
-from nlpkit.readers import QAExample, Sentence
+from nlpkit.readers import QAExample, Sentence, read_jsonl
 from nlpkit.training.items import check_examples
 from nlpkit.training.recipe import load_recipe, load_recipe_module
 
@@ -60,6 +63,31 @@ def test_the_most_willing_threshold_near_the_best(qa: Any) -> None:
     answerable = [True] * 100 + [False] * 100
     quoted = [1.0] * 100 + [0.0] * 100
     assert qa.willing_threshold(leads, quoted, answerable) == -1.0
+
+
+def test_a_review_is_read_whole_and_by_sentences() -> None:
+    """Both count alike; the more they differ or waver, the more is left for neutral."""
+    verdict = load_recipe_module("base_en_reviews").verdict
+    labels = ["negative", "neutral", "positive"]
+    good, bad, neither = (np.array(p) for p in ([0.1, 0.2, 0.7], [0.7, 0.2, 0.1], [0.1, 0.8, 0.1]))
+    for whole, sentences, best in ((good, (good, bad, good), 2), (bad, (bad, bad, neither), 0)):
+        found = verdict(whole, np.array(sentences), labels)
+        assert found.sum() == pytest.approx(1)
+        assert found.argmax() == best
+        assert found[1] < 0.3
+    split = verdict(good, np.array([bad, bad]), labels)
+    np.testing.assert_allclose(split, [0.275, 0.45, 0.275])
+
+
+def test_parts_of_a_review() -> None:
+    recipe = load_recipe_module("base_en_reviews")
+    text = 'It works.It is loud! "Buy it" they said. ... Pay 4.5 dollars.'
+    sentences = recipe.sentences_of(text)
+    assert sentences == ["It works.", "It is loud!", '"Buy it" they said. ...', "Pay 4.5 dollars."]
+    assert recipe.sentences_of("?!") == ["?!"]
+    seen = {recipe.part_of(text, random.Random(seed)) for seed in range(60)}
+    assert {text, *sentences} <= seen
+    assert all(part in text or part in " ".join(sentences) for part in seen)
 
 
 def test_clean_headlines() -> None:
@@ -149,3 +177,14 @@ def test_what_is_held_out_is_not_learned_from(data_folder: Path) -> None:
     contexts = {example.context for example in qa.examples(rng)}
     assert not contexts & {example.context for example in qa.held_out()}
     assert len({example.title for example in qa.held_out()}) == 4
+
+
+def test_reviews_that_measure_are_not_learned_from(data_folder: Path) -> None:
+    benchmarks = runpy.run_path(str(Path(__file__).parents[1] / "benchmarks" / "reviews.py"))
+    rows = [row for _, row in read_jsonl(benchmarks["LABELS"])]
+    texts = benchmarks["read_texts"]({row["part"] for row in rows})
+    asked = {html.unescape(texts[row["part"], row["review_id"]]) for row in rows}
+    learned = load_recipe_module("base_en_reviews").reviews()
+    assert len(asked) == len(rows) == 253
+    assert len(learned) > 7000
+    assert not asked & {*learned}

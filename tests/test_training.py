@@ -365,6 +365,63 @@ def test_a_training_of_no_step_fits_confidence(
     assert after.training["steps"] == 0
 
 
+def test_heads_that_do_not_learn_keep_what_was_fitted_to_them(
+    recipe: Recipe, tmp_path: Path
+) -> None:
+    """But what the recipe says of a head counts."""
+    fitted = {"qa": {"threshold": -3.0}, "ner": {"temperature": 2.0, "agreement": 0.5}}
+    first = train_recipe(replace(recipe, fit=lambda kit: fitted), tmp_path / "first")
+    ner, mood, qa, embedding = (replace(task, epochs=0) for task in recipe.tasks)
+    ner = replace(ner, config={**ner.config, "agreement": 0.25})
+    mood = replace(mood, own_layers=1, epochs=1)
+    again = replace(
+        recipe, tasks=(ner, mood, qa, embedding), freeze_layers=2, keep_embedding=0.0, seed=1
+    )
+    second = train_recipe(again, tmp_path / "second", begin_from=first)
+    heads = read_bundle(second).heads
+    assert heads["qa"].head.config()["threshold"] == -3.0
+    assert heads["ner"].head.config()["temperature"] == 2.0
+    assert heads["ner"].head.config()["agreement"] == 0.25
+
+
+def test_heads_alone_learn(recipe: Recipe, tmp_path: Path) -> None:
+    """On what the bundle's layers give them; all else stays, as it is stored."""
+    ner, mood, qa, embedding = (replace(task, epochs=1) for task in recipe.tasks)
+    mood = replace(mood, own_layers=1)
+    first = train_recipe(replace(recipe, tasks=(ner, mood, qa, embedding)), tmp_path / "first")
+    known = [TextExample(word, (label,)) for word, label in MOODS.items()]
+    learns = replace(
+        mood,
+        epochs=100,
+        config={**mood.config, "dense": 6},
+        dev=(Dev("accuracy", lambda: known, lambda kit, some: accuracy(kit, some, "mood")),),
+        calibration=lambda: known,
+    )
+    tasks = (*(replace(task, epochs=0) for task in (ner, qa, embedding)), learns)
+    heads_only = replace(recipe, version=2, tasks=tasks, heads_only=True)
+    with pytest.raises(InputError, match="only heads learn in small: expected a bundle"):
+        train_recipe(heads_only, tmp_path / "second")
+    second = train_recipe(heads_only, tmp_path / "second", begin_from=first)
+    before, after = (read_bundle(path) for path in (first, second))
+    for name, sha256 in before.manifest.files.items():
+        same = after.manifest.files[name] == sha256
+        assert same == (name != "heads.safetensors"), name
+    old, new = values(first), values(second)
+    assert new["mood/dense.weight"].shape == (6, 32)
+    for name in {*old} - {"mood/weight", "mood/bias"}:
+        np.testing.assert_array_equal(new[name], old[name], err_msg=name)
+    assert after.heads["mood"].branch == "mood"
+    assert after.manifest.id == "small-2"
+    training = after.manifest.training
+    assert training["from"] == f"small-1 {before.sha256}"
+    assert training["dev"]["mood, accuracy"]["score"] == 1.0
+    assert (
+        after.heads["mood"].head.config()["temperature"]
+        == (training["calibration"]["mood"]["temperature"])
+    )
+    assert nlpkit.load(second).classify("bad", "mood")[0].name == "negative"
+
+
 def test_a_share_of_the_start_is_kept(recipe: Recipe, tmp_path: Path) -> None:
     first = train_recipe(recipe, tmp_path / "first", storage="float32")
     for name, share in (("none", 0.0), ("half", 0.5)):
@@ -435,6 +492,30 @@ def test_texts_are_learned_from_pairs_and_from_a_teacher(recipe: Recipe, tmp_pat
     assert {"ner", "embedding/pairs", "embedding/embedding"} <= set(lines[0])
     for name in ("ner", "embedding/pairs"):
         assert lines[-1][name] < 0.8 * lines[0][name]
+
+
+def test_classes_are_learned_from_a_teacher(recipe: Recipe, tmp_path: Path) -> None:
+    """Beside examples with labels, in the same batches, and alone."""
+    sure = {"good": [0.1, 0.9], "bad": [0.8, 0.2]}
+    taught = [TaughtExample(word, np.array(sure[word])) for word in sure]
+    known = [TextExample(word, (MOODS[word],)) for word in ("fine", "poor")]
+    both: tuple[Sequence[Example], ...] = ([*taught, *known], taught)
+    for examples in both:
+
+        def given(rng: random.Random, these: Sequence[Example] = examples) -> Sequence[Example]:
+            return these
+
+        task = replace(recipe.tasks[1], examples=given, epochs=40)
+        fast = replace(
+            recipe, tasks=(task,), keep_embedding=0.0, learning_rate=2e-3, head_learning_rate=1e-2
+        )
+        kit = nlpkit.load(train_recipe(fast, tmp_path / str(len(examples)), storage="float32"))
+        for word, (_, positive) in sure.items():
+            found = {label.name: label.score for label in kit.classify(word, "mood")}
+            assert found["positive"] == pytest.approx(positive, abs=0.1)
+    wrong = replace(task, examples=lambda rng: [TaughtExample("good", np.ones(3))])
+    with pytest.raises(DataError, match=r"the shape \(3,\).*expected \(2,\), labels"):
+        train_recipe(replace(fast, tasks=(wrong,)), tmp_path / "wrong")
 
 
 def test_a_teachers_words_must_be_the_texts(recipe: Recipe, tmp_path: Path) -> None:
@@ -668,7 +749,8 @@ def test_recipes_by_name_and_path(tmp_path: Path) -> None:
     with pytest.raises(
         UnknownNameError,
         match="known: base_en, base_en_answers, base_en_classes, base_en_confidence, "
-        "base_en_embedding, base_en_entities, base_en_joint, ner, qa, sentiment, topic",
+        "base_en_embedding, base_en_entities, base_en_joint, base_en_reviews, ner, qa, sentiment, "
+        "topic",
     ):
         load_recipe("cooking")
     path = tmp_path / "mine.py"

@@ -15,7 +15,7 @@ from nlpkit.pipeline import Pipeline
 from nlpkit.readers import TaughtExample
 from nlpkit.testing import tiny_bundle
 from nlpkit.training.recipe import load_recipe_module
-from nlpkit.training.teach import taught_words
+from nlpkit.training.teach import taught_classes, taught_words
 
 TEXTS = ["Ada Lovelace lived in London.", "", "the old city " * 40, "In London Ada wrote."]
 
@@ -66,6 +66,37 @@ def test_names_agree_over_texts(kits: list[Pipeline]) -> None:
     np.testing.assert_allclose(  # "lived" stands once
         alike[0].probabilities[2], apart[0].probabilities[2], atol=2e-3
     )
+
+
+def test_classes_are_the_mean_of_two(kits: list[Pipeline]) -> None:
+    labels = kits[0].head("sentiment").head.labels
+    made = taught_classes(kits, "sentiment", TEXTS)
+    assert [example.text for example in made] == [text for text in TEXTS if text]
+    for example in made:
+        scores = [
+            {label.name: label.score for label in kit.classify(example.text, "sentiment")}
+            for kit in kits
+        ]
+        expected = [sum(one[label] for one in scores) / 2 for label in labels]
+        np.testing.assert_allclose(example.probabilities, expected, atol=1e-5)
+    for some, task in (([], "sentiment"), (kits, "ner")):
+        with pytest.raises(InputError, match=f"{len(some)} teachers of '{task}'; expected some"):
+            taught_classes(some, task, TEXTS)
+
+
+def test_long_reviews_are_read_by_sentences_too(kits: list[Pipeline]) -> None:
+    recipe = load_recipe_module("base_en_reviews")
+    short = "The old phone is good. The river was bad."
+    long = " ".join(["The old phone is good.", "The river was bad."] * 10)
+    found = {one.text: one.probabilities for one in recipe.read_reviews(kits, [short, long])}
+    whole = {one.text: one.probabilities for one in taught_classes(kits, "sentiment", [*found])}
+    np.testing.assert_array_equal(found[short], whole[short])
+    each = taught_classes(kits, "sentiment", recipe.sentences_of(long))
+    assert len(each) == 20
+    labels = kits[0].head("sentiment").head.labels
+    expected = recipe.verdict(whole[long], np.array([one.probabilities for one in each]), labels)
+    np.testing.assert_allclose(found[long], expected, atol=1e-6)
+    assert np.abs(found[long] - whole[long]).max() > 0.01
 
 
 def test_no_teacher_and_one_that_tags_no_words_are_refused(

@@ -91,7 +91,8 @@ class SequenceHead:
         return np.tanh(values) if isinstance(values, np.ndarray) else values.tanh()
 
     def loss(self, logits: Array, targets: Array, label_smoothing: float = 0.0) -> Array:
-        """Cross-entropy with (batch,) class numbers, or binary with (batch, n_labels) 0 and 1.
+        """Cross-entropy with (batch,) class numbers or (batch, n_labels) probabilities of classes,
+        or binary with (batch, n_labels) 0 and 1.
 
         ``label_smoothing`` is the share of a target that is spread over all classes.
         """

@@ -33,7 +33,7 @@ EXCERPT = 50
 
 @dataclass(frozen=True, slots=True)
 class Item:
-    """A row and its target: tags a position or probabilities of each, a class or 0/1 a label, or
+    """A row and its target: tags a position, a class, probabilities of either, 0/1 a label, or
     start and end positions. Of a pair of texts ``other`` is the second one's row.
 
     ``excerpt`` is how its text begins, for messages.
@@ -72,7 +72,7 @@ def make_items(
         if isinstance(example, QAExample):
             items += _qa_items(example, question, encoded, encoder, max_length)
             continue
-        if isinstance(example, TextExample):
+        if isinstance(example, TextExample | TaughtExample) and not head.per_token:
             row = encoder.row(encoded, _beginning(encoded, room))
             items.append(Item(row, class_target(example, head), text[:EXCERPT]))
             continue
@@ -113,7 +113,8 @@ def check_examples(task: Task, head: Head, examples: Sequence[Example]) -> None:
             raise DataError.at(files, f"example {number} ({text[:EXCERPT]!r})", problem, expected)
     if head.kind == "sequence-classification":
         found = {label for e in examples if isinstance(e, TextExample) for label in e.labels}
-        if missing := [label for label in head.labels if label not in found]:
+        taught = any(isinstance(e, TaughtExample) for e in examples)
+        if not taught and (missing := [label for label in head.labels if label not in found]):
             raise DataError.at(
                 files, "whole file", f"no example of {missing}", "at least one of each class"
             )
@@ -142,8 +143,10 @@ def _problems(example: Example, head: Head) -> Iterator[tuple[str, str]]:
                 yield f"characters {start}:{start + len(answer)} are {there!r}", repr(answer)
 
 
-def class_target(example: TextExample, head: Head) -> Any:
-    """The number of the class, or a 0/1 vector for a multi-label head."""
+def class_target(example: TextExample | TaughtExample, head: Head) -> Any:
+    """The number of the class or each one's probability, or a 0/1 vector for a multi-label head."""
+    if isinstance(example, TaughtExample):
+        return _as_taught(example, (len(head.labels),), "labels")
     if getattr(head, "multi_label", False):
         return np.array([label in example.labels for label in head.labels], dtype=np.float32)
     return head.labels.index(example.labels[0])
@@ -155,13 +158,17 @@ def _word_targets(
     """A label's number for each word, or each label's probability."""
     if isinstance(example, TokenExample):
         return np.asarray(word_tags(example, encoded, labels), dtype=np.int64)
-    expected = (int(encoded.words[-1]) + 1, len(labels))
-    if example.probabilities.shape != expected:
+    return _as_taught(example, (int(encoded.words[-1]) + 1, len(labels)), "words and labels")
+
+
+def _as_taught(example: TaughtExample, shape: tuple[int, ...], what: str) -> NDArray[Any]:
+    """The probabilities, if they have the shape that is expected."""
+    if example.probabilities.shape != shape:
         raise DataError.at(
             "a teacher's probabilities",
             repr(example.text[:EXCERPT]),
             f"the shape {example.probabilities.shape}",
-            f"{expected}, words and labels",
+            f"{shape}, {what}",
         )
     return example.probabilities.astype(np.float32)
 

@@ -40,8 +40,9 @@ class Task:
 
     ``examples(rng)`` gives the examples of one pass; it is called once a pass with a random
     generator of its own, so that a recipe can sample, group and vary them. ``epochs`` is how many
-    passes there are: 1.5 reads half of the second, 0 leaves the head as it began (of all tasks: a
-    training of no step, which fits confidence and int8 to a bundle's weights). ``dev`` and
+    passes there are: 1.5 reads half of the second, 0 leaves the head as it began, with all that was
+    fitted to it unless there is ``calibration`` (of all tasks: a training of no step, which fits
+    confidence and int8 to a bundle's weights). ``dev`` and
     ``calibration`` are held-out examples: what the training is watched by, and what the head's
     confidence is fitted on.
 
@@ -91,6 +92,9 @@ class Recipe:
     ``freeze_layers`` is how many of the backbone's first layers stay as they began, with the
     vectors below them; where it is all of them, so does the embedding of texts.
 
+    With ``heads_only`` nothing but heads learns, in so many passes over features that are read
+    once, with no checkpoints; all else is that of the bundle the training goes on from.
+
     ``keep_start`` is the share of the weights it began from in the result: their weighted mean
     with the trained ones often keeps what each was better at (Wortsman et al. 2022, WiSE-FT). It
     is for a training that goes on from a bundle; own layers count as begun from those they copy.
@@ -127,6 +131,7 @@ class Recipe:
     keep_start: float = 0.0
     published_layers: int = 0
     freeze_layers: int = 0
+    heads_only: bool = False
     evaluate_tokens: int = 2_000_000
     lower: float = 0.0
     upper: float = 0.0

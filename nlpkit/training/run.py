@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from transformers import PreTrainedModel
 
 from nlpkit import zero_shot
-from nlpkit.bundle import Bundle, read_bundle, write_pack
+from nlpkit.bundle import Bundle, read_bundle, write_bundle, write_pack
 from nlpkit.engines import PluggedHead
 from nlpkit.engines.torch import check_device, to_torch
 from nlpkit.errors import InputError, OutputExistsError, UnknownNameError
@@ -39,6 +39,7 @@ from nlpkit.readers import (
 from nlpkit.text import TextEncoder, batches, pad
 from nlpkit.training.calibrate import calibrate
 from nlpkit.training.checkpoint import remove_checkpoints
+from nlpkit.training.dev import dev_scores
 from nlpkit.training.finish import plugged_heads, save_bundle
 from nlpkit.training.items import Item, check_examples, make_items
 from nlpkit.training.recipe import Recipe, Task
@@ -101,6 +102,13 @@ def train_recipe(
     if output.exists() and not overwrite:
         raise OutputExistsError.of(output)
     check_device(device)
+    if recipe.heads_only:
+        if begin_from is None or heads_from:
+            raise InputError(
+                f"only heads learn in {recipe.name}: expected a bundle to go on from, and no heads "
+                f"of others; got {begin_from} and {dict(heads_from or {})}"
+            )
+        return _train_heads(recipe, read_bundle(begin_from), output, device, overwrite, report)
     work = work_folder(output)
     if begin_from is not None:
         start = _begin_from(begin_from, heads_from or {}, recipe)
@@ -120,6 +128,60 @@ def train_recipe(
     save_trained(trained, recipe, start, output, storage)
     remove_checkpoints(work)
     return output
+
+
+def _train_heads(
+    recipe: Recipe, bundle: Bundle, output: Path, device: str, overwrite: bool, report: Report
+) -> Path:
+    """Train heads on frozen features; the rest of the bundle stays as it lies there."""
+    kit = load(str(bundle.path), device)
+    heads = dict(bundle.heads)
+    facts: dict[str, Any] = {"from": f"{bundle.manifest.id} {bundle.sha256}", "tasks": {}}
+    for task in (task for task in recipe.tasks if task.epochs):
+        branch = heads[task.name].branch if task.name in heads else ""
+        examples = task.examples(random.Random(f"{recipe.seed}/{task.name}"))
+        heads[task.name] = fit_head(kit, task, examples, recipe.seed, report, branch)
+        facts["tasks"][task.name] = {"epochs": round(task.epochs), "examples": len(examples)}
+
+    def write(path: Path, overwrite: bool) -> Path:
+        manifest = dataclasses.replace(
+            bundle.manifest,
+            name=recipe.name,
+            version=recipe.version,
+            training={
+                "recipe": recipe.name,
+                "seed": recipe.seed,
+                "backbone": recipe.backbone,
+                **facts,
+                "sources": sources(recipe),
+            },
+        )
+        return write_bundle(
+            path,
+            manifest,
+            tokenizer=bundle.encoder.to_str(),
+            weights=bundle.weights,
+            heads=heads,
+            graph=bundle.graph,
+            activations=bundle.activations,
+            words=bundle.words,
+            extra={"WEIGHTS-LICENSE": recipe.licence + "\n"} if recipe.licence else None,
+            overwrite=overwrite,
+        )
+
+    with tempfile.TemporaryDirectory() as folder:
+        draft = load(str(write(Path(folder) / "draft", False)), device)
+        fitted, facts["calibration"] = calibrate(draft, recipe)
+        for name, values in fitted.items():
+            head = heads[name].head
+            changed = make_head(head.kind, {**head.config(), **values})
+            heads[name] = dataclasses.replace(heads[name], head=changed)
+        scores = dev_scores(draft, recipe, whole=True)
+        facts["dev"] = {
+            f"{task}, {name}": {"score": round(value, 4), "examples": n}
+            for (task, name), (value, n) in scores.items()
+        }
+    return write(output, overwrite)
 
 
 def _begin_from(bundle: str | Path, others: Mapping[str, str | Path], recipe: Recipe) -> Start:
@@ -144,7 +206,7 @@ def save_trained(
 ) -> None:
     """Fit what the recipe fits and the scores' confidence; write the bundle and its twin."""
     encoder = start.encoder
-    fitted: dict[str, dict[str, Any]] = {}
+    fitted = _as_they_were(recipe, start)
     facts = {**trained.record, "sources": sources(recipe)}
     words: dict[str, NDArray[Any]] = {}
 
@@ -178,6 +240,18 @@ def save_trained(
         words |= word_vectors(load(str(twin)), encoder)
         save(twin, "float32")
     save(output, storage)
+
+
+def _as_they_were(recipe: Recipe, start: Start) -> dict[str, dict[str, Any]]:
+    """The configs of heads that learn nothing here, and that nothing is fitted to.
+
+    What the recipe itself says of them goes before.
+    """
+    return {
+        task.name: {**start.heads[task.name].head.config(), **task.config}
+        for task in recipe.tasks
+        if task.epochs == 0 and task.calibration is None and task.name in start.heads
+    }
 
 
 def word_vectors(kit: Pipeline, encoder: TextEncoder) -> dict[str, NDArray[Any]]:
@@ -310,9 +384,14 @@ def train_pack(
 
 
 def fit_head(
-    kit: Pipeline, task: Task, examples: Sequence[Example], seed: int, report: Report
+    kit: Pipeline,
+    task: Task,
+    examples: Sequence[Example],
+    seed: int,
+    report: Report,
+    branch: str = "",
 ) -> PluggedHead:
-    """A head trained on frozen features of the backbone's own end, which reads each text once.
+    """A head trained on frozen features, read once: of a branch or of the backbone's own end.
 
     A classifier learns from pooled vectors (a row of length 1 pools to itself), the others from
     hidden states kept in float16.
@@ -320,7 +399,7 @@ def fit_head(
     head = make_head(task.kind, task.config)
     check_examples(task, head, examples)
     items = make_items(head, examples, kit.encoder, task.max_length)
-    features = _features(kit, head, items)
+    features = _features(kit, head, items, branch)
     generator = torch.Generator().manual_seed(seed)
     parameters = {
         name: torch.zeros(shape)
@@ -347,13 +426,16 @@ def fit_head(
             schedule.step()
             step += 1
         report(Progress(step, total, {task.name: float(loss.detach())}, 0.0, 0.0))
-    return PluggedHead(head, {n: v.detach().numpy().copy() for n, v in parameters.items()})
+    learned = {n: v.detach().numpy().copy() for n, v in parameters.items()}
+    return PluggedHead(head, learned, branch)
 
 
-def _features(kit: Pipeline, head: Head, items: Sequence[Item]) -> list[NDArray[np.float16]]:
+def _features(
+    kit: Pipeline, head: Head, items: Sequence[Item], branch: str
+) -> list[NDArray[np.float16]]:
     """Hidden states (length, width) of each item, or its pooled vector as (1, width)."""
     probe: Head = PoolingHead(head.pooling) if isinstance(head, SequenceHead) else _Hidden()
-    plugged = {"": PluggedHead(probe, {})}
+    plugged = {"": PluggedHead(probe, {}, branch)}
     found: list[NDArray[np.float16]] = [np.zeros((0, 0), np.float16)] * len(items)
     for group in _batches(items, kit.token_budget, 0):
         batch = pad([items[i].row for i in group], kit.encoder.pad_id)

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from nlpkit.errors import InputError
-from nlpkit.heads import TokenHead
+from nlpkit.heads import SequenceHead, TokenHead
 from nlpkit.heads.base import Floats, softmax
 from nlpkit.heads.token import LEAST, agreed, join_owned, repeated
 from nlpkit.pipeline import Pipeline
@@ -56,6 +56,34 @@ def taught_words(
         TaughtExample(text, part.astype(np.float16))
         for text, part in zip(known, np.split(probabilities, ends), strict=True)
     ]
+
+
+def taught_classes(
+    kits: Sequence[Pipeline], task: str, texts: Sequence[str]
+) -> list[TaughtExample]:
+    """The texts with the mean probabilities of their classes over the models.
+
+    Texts without a word are left out.
+
+    Raises:
+        InputError: no model, or one whose task does not tell one of the same classes.
+    """
+    heads = [kit.head(task).head for kit in kits]
+    first = heads[0] if heads else None
+    if not isinstance(first, SequenceHead) or any(
+        not isinstance(h, SequenceHead) or h.multi_label or h.labels != first.labels for h in heads
+    ):
+        raise InputError(
+            f"{len(kits)} teachers of {task!r}; expected some that tell one of the same classes"
+        )
+    read = [kit.classify([*texts], task) for kit in kits]
+    made = []
+    for text, *each in zip(texts, *read, strict=True):
+        if each[0]:
+            scores = [{label.name: label.score for label in labels} for labels in each]
+            rows = [[one[label] for label in first.labels] for one in scores]
+            made.append(TaughtExample(text, np.mean(rows, axis=0)))
+    return made
 
 
 def _read(kit: Pipeline, task: str, texts: Sequence[str]) -> list[tuple[Any, Floats]]:

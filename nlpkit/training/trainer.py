@@ -193,7 +193,8 @@ def train(
 def stack_targets(head: Head, targets: Sequence[Any], length: int) -> NDArray[Any]:
     """One array for a batch; tags are padded to its length.
 
-    Where some rows have probabilities of tags, all get them, and none where there is no target.
+    Where some rows have probabilities of tags or classes, all get them, and none where there is no
+    target.
     """
     if head.kind == "token-classification":
         if any(t.ndim == 2 for t in targets):
@@ -204,7 +205,11 @@ def stack_targets(head: Head, targets: Sequence[Any], length: int) -> NDArray[An
                 row[: len(target)] = target
             return made
         targets = [np.pad(t, (0, length - len(t)), constant_values=IGNORE) for t in targets]
-    return np.stack([np.asarray(target) for target in targets])
+    arrays = [np.asarray(target) for target in targets]
+    if len({one.ndim for one in arrays}) > 1:
+        every = np.arange(len(head.labels))
+        arrays = [one if one.ndim else (one == every).astype(np.float32) for one in arrays]
+    return np.stack(arrays)
 
 
 class _Run:
