@@ -9,36 +9,34 @@ how many texts none of them gets right. For suites of classes with a trained hea
 from __future__ import annotations
 
 import argparse
+from collections import defaultdict
 from collections.abc import Sequence
 from typing import cast
 
-import numpy as np
-
 import nlpkit
-from nlpkit.pipeline import Pipeline
 from nlpkit.readers import read_classified
 from nlpkit.scoring import Kit
 from nlpkit.suites import SUITES
 from nlpkit.suites.classes import Classes
-from nlpkit.training.teach import taught_classes
 from nlpkit.types import Label
 
 
-class Together:
-    """Classifies by the mean probabilities of several pipelines."""
+class Read:
+    """Gives what was read of these texts before, to a suite that asks."""
 
-    def __init__(self, kits: Sequence[Pipeline]) -> None:
-        self.kits = kits
+    def __init__(self, texts: Sequence[str], results: Sequence[list[Label]]) -> None:
+        self.known = dict(zip(texts, results, strict=True))
 
     def classify(self, texts: list[str], task: str) -> list[list[Label]]:
-        taught = {one.text: one for one in taught_classes(self.kits, task, texts)}
-        labels = self.kits[0].head(task).head.labels
-        results = []
-        for text in texts:
-            scores = taught[text].probabilities if text in taught else np.zeros(len(labels))
-            order = np.argsort(-scores, kind="stable")
-            results.append([Label(labels[i], float(scores[i])) for i in order])
-        return results
+        return [self.known[text] for text in texts]
+
+
+def mean(each: Sequence[list[Label]]) -> list[Label]:
+    """The classes of one text by their mean probabilities, best first."""
+    scores: dict[str, float] = defaultdict(float)
+    for label in (one for labels in each for one in labels):
+        scores[label.name] += label.score / len(each)
+    return sorted((Label(*pair) for pair in scores.items()), key=lambda one: -one.score)
 
 
 def main() -> None:
@@ -53,19 +51,20 @@ def main() -> None:
         measure = suite.measure
         if not isinstance(measure, Classes) or measure.task is None:
             raise SystemExit(f"{name} is no suite of classes with a trained head")
-        for bundle, kit in zip(options.bundles, kits, strict=True):
-            score = suite.run(kit).scores[measure.main]
-            print(f"{name}: {measure.main} {score:.4f}, {bundle}", flush=True)
-        together = suite.run(cast(Kit, Together(kits))).scores[measure.main]
-        print(f"{name}: {measure.main} {together:.4f}, the mean of all", flush=True)
         examples = read_classified(suite.sources[0].path())
         texts = [example.text for example in examples]
         gold = [(measure.names or {}).get(e.labels[0], e.labels[0]) for e in examples]
+        read = [kit.classify(texts, measure.task) for kit in kits]
+        sides = [*zip(options.bundles, read, strict=True)]
+        sides.append(("the mean of all", [mean(each) for each in zip(*read, strict=True)]))
+        for side, results in sides:
+            score = suite.run(cast(Kit, Read(texts, results))).scores[measure.main]
+            print(f"{name}: {measure.main} {score:.4f}, {side}", flush=True)
         found = [
-            [next(one.name for one in labels if one.name in measure.labels) for labels in read]
-            for read in (kit.classify(texts, measure.task) for kit in kits)
+            {next((x.name for x in labels if x.name in measure.labels), "") for labels in each}
+            for each in zip(*read, strict=True)
         ]
-        never = sum(all(one[i] != label for one in found) for i, label in enumerate(gold))
+        never = sum(label not in names for label, names in zip(gold, found, strict=True))
         print(f"{name}: none is right on {never} of {len(gold)} texts", flush=True)
 
 

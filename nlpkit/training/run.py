@@ -91,6 +91,7 @@ def train_recipe(
 
     Checkpoints and curves lie in ``<output>.training``; the same call resumes from them.
     ``<output>.training/float32`` holds the same model with its weights unquantised.
+    Where only heads learn there is neither: it takes minutes, and the weights are the bundle's.
     ``begin_from`` is a bundle whose backbone, branches and heads the tasks go on from; without it
     they begin with the recipe's backbone as it is published. ``heads_from`` says of tasks, by name,
     from which other bundle their heads and own layers come.
