@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import random
 import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -23,6 +24,7 @@ from typing import Any
 from nlpkit.engines import choose
 from nlpkit.engines.torch import training_precision
 from nlpkit.errors import UnknownNameError
+from nlpkit.readers import TokenExample, join_sentences, read_conll
 from nlpkit.training.recipe import Recipe, Task, load_recipe, load_recipe_module
 from nlpkit.training.scores import evenly
 from nlpkit.training.trainer import Progress, start_of, train
@@ -57,6 +59,18 @@ def untaught(recipe: Recipe) -> Recipe:
     )
 
 
+def one_sentence(recipe: Recipe) -> Recipe:
+    """Entities from sentences alone, never from windows of several."""
+    ner = load_recipe_module("ner")
+
+    def sentences(rng: random.Random) -> list[TokenExample]:
+        return [join_sentences([sentence]) for sentence in read_conll(ner.TRAIN.path())]
+
+    return tasks_changed(
+        recipe, lambda t: replace(t, examples=sentences) if t.kind == "token-classification" else t
+    )
+
+
 def without_way(recipe: Recipe, *ways: str) -> Recipe:
     """QA without these ways to make a question unanswerable."""
 
@@ -74,6 +88,7 @@ CHANGES: dict[str, Change] = {
     BASE: lambda r: r,
     "word_shapes": lambda r: replace(r, word_shape_types=False),
     "teachers": untaught,
+    "windows": one_sentence,
     "label_smoothing": lambda r: smoothed(r, 0.0),
     "label_smoothing_ner": lambda r: smoothed(r, 0.05, "token-classification"),
     "ema": lambda r: replace(r, ema=0.0),

@@ -739,6 +739,30 @@ def test_evaluate_runs_suites(cli: Cli, data_folder: Path) -> None:
     assert found.rows[0]["command"] == "nlpkit evaluate base-en --suite sst2 --limit 3"
 
 
+def test_evaluate_keeps_the_suites_before_one_that_fails(
+    cli: Cli, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    from nlpkit.scoring import Measured
+    from nlpkit.suites import SUITES, Suite
+
+    def measure(*rest: Any) -> Any:
+        return Measured({"accuracy": 0.5}, 2)
+
+    def fail(*rest: Any) -> Any:
+        raise InputError("the second suite fails")
+
+    for name, run in (("sst2", measure), ("sst2_test", fail)):
+        monkeypatch.setitem(SUITES, name, Suite(name, "", (), run, "sentiment"))
+    scores, page = tmp_path / "scores.jsonl", tmp_path / "page.html"
+    command = ["evaluate", "--suite", "sst2", "--suite", "sst2_test", "--output", scores]
+    found = cli(*command, "--html", page)
+    assert found.status == 2
+    assert "the second suite fails" in found.err
+    (row,) = map(json.loads, scores.read_text().splitlines())
+    assert (row["suite"], row["n_examples"]) == ("sst2", 2)
+    assert "sst2" in page.read_text(encoding="utf-8")
+
+
 def test_evaluate_says_first_what_is_missing(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("NLPKIT_DATA", raising=False)
     found = cli("evaluate")

@@ -37,7 +37,7 @@ from nlpkit.readers import (
 from nlpkit.text import pad, windows
 from nlpkit.training.model import MultiTaskModel
 from nlpkit.training.recipe import Dev, Recipe, Task, load_recipe
-from nlpkit.training.run import lora_tensors, train_pack, train_recipe, with_lora
+from nlpkit.training.run import fit_head, lora_tensors, train_pack, train_recipe, with_lora
 from nlpkit.training.scores import accuracy, answer_f1, entity_f1
 from nlpkit.training.trainer import Progress, start_of, train
 from nlpkit.weights import branches_of, dequantise, merge_adapter, trunk_of
@@ -384,8 +384,15 @@ def test_heads_that_do_not_learn_keep_what_was_fitted_to_them(
     assert heads["ner"].head.config()["agreement"] == 0.25
 
 
-def test_heads_alone_learn(recipe: Recipe, tmp_path: Path) -> None:
+def test_heads_alone_learn(recipe: Recipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """On what the bundle's layers give them; all else stays, as it is stored."""
+    read_in: list[str] = []
+
+    def watched(kit: Pipeline, *given: Any) -> Any:
+        read_in.append(kit.precision)
+        return fit_head(kit, *given)
+
+    monkeypatch.setattr("nlpkit.training.run.fit_head", watched)
     ner, mood, qa, embedding = (replace(task, epochs=1) for task in recipe.tasks)
     mood = replace(mood, own_layers=1)
     first = train_recipe(replace(recipe, tasks=(ner, mood, qa, embedding)), tmp_path / "first")
@@ -402,6 +409,7 @@ def test_heads_alone_learn(recipe: Recipe, tmp_path: Path) -> None:
     with pytest.raises(InputError, match="only heads learn in small: expected a bundle"):
         train_recipe(heads_only, tmp_path / "second")
     second = train_recipe(heads_only, tmp_path / "second", begin_from=first)
+    assert read_in == ["int8"]  # as it is shipped
     before, after = (read_bundle(path) for path in (first, second))
     for name, sha256 in before.manifest.files.items():
         same = after.manifest.files[name] == sha256

@@ -6,10 +6,9 @@ import math
 import shlex
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, BinaryIO
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.table import Table
@@ -62,7 +61,8 @@ def evaluate(
     """Score a bundle on benchmark suites, or a task of it on a file of your own.
 
     The suites' data are looked for in the folder that NLPKIT_DATA names. Of one suite or file
-    the details are shown; --json and --html have those of all.
+    the details are shown; --json and --html have those of all. Files are written after each suite,
+    so that a run that is stopped keeps those that it has measured.
     """
     from nlpkit.evaluation import evaluate_files, find_suites, make_report
 
@@ -86,25 +86,35 @@ def evaluate(
         measures.append((task, words, partial(evaluate_files, kit, task, data)))
     options = _given(limit, device, precision, pack)
     reports: list[Report] = []
-    with ExitStack() as stack:
-        file = stack.enter_context(replaced(output, overwrite)) if output else None
-        page = stack.enter_context(replaced(html, overwrite)) if html else None
-        for name, words, measure in measures:
-            with progress.stepping(name, progress.is_watched(between_lines=True)) as done:
-                report = make_report(
-                    name,
-                    partial(measure, done),
-                    bundle=kit.name,
-                    engine=kit.engine.name,
-                    precision=kit.precision,
-                    command=shlex.join(["nlpkit", "evaluate", bundle, *words, *options]),
-                )
-            reports.append(report)
-            _show(report, as_json, file, with_details=len(measures) == 1)
-        if page is not None:
-            from nlpkit.report import html_page
+    for name, words, measure in measures:
+        with progress.stepping(name, progress.is_watched(between_lines=True)) as done:
+            report = make_report(
+                name,
+                partial(measure, done),
+                bundle=kit.name,
+                engine=kit.engine.name,
+                precision=kit.precision,
+                command=shlex.join(["nlpkit", "evaluate", bundle, *words, *options]),
+            )
+        reports.append(report)
+        # After each, so that a run of hours that is stopped keeps what it has measured.
+        _write(reports, output, html, overwrite or len(reports) > 1)
+        if not (as_json and output is not None):
+            _show(report, as_json, with_details=len(measures) == 1)
 
-            page.write(html_page(reports).encode())
+
+def _write(
+    reports: Sequence[Report], output: Path | None, html: Path | None, overwrite: bool
+) -> None:
+    """The reports until now, each file complete before it takes the place of the one before."""
+    if output is not None:
+        with replaced(output, overwrite) as file:
+            file.writelines(_line(report) for report in reports)
+    if html is not None:
+        from nlpkit.report import html_page
+
+        with replaced(html, overwrite) as file:
+            file.write(html_page(reports).encode())
 
 
 def _given(
@@ -127,17 +137,18 @@ def _check_page(html: Path | None, output: Path | None, overwrite: bool) -> None
     check_output(html, overwrite)
 
 
-def _show(report: Report, as_json: bool, file: BinaryIO | None, *, with_details: bool) -> None:
-    line = report.to_json().encode() + b"\n"
-    if file is not None:
-        file.write(line)
-    if not as_json:
-        console().print(report.line(), soft_wrap=True)
-        for part in _details(report) if with_details else ():
-            console().print(part)
-    elif file is None:
-        sys.stdout.buffer.write(line)
+def _line(report: Report) -> bytes:
+    return report.to_json().encode() + b"\n"
+
+
+def _show(report: Report, as_json: bool, *, with_details: bool) -> None:
+    if as_json:
+        sys.stdout.buffer.write(_line(report))
         sys.stdout.buffer.flush()
+        return
+    console().print(report.line(), soft_wrap=True)
+    for part in _details(report) if with_details else ():
+        console().print(part)
 
 
 def _details(report: Report) -> Iterator[Table]:

@@ -19,12 +19,12 @@ from transformers import PreTrainedModel
 
 from nlpkit import zero_shot
 from nlpkit.bundle import Bundle, read_bundle, write_bundle, write_pack
-from nlpkit.engines import PluggedHead
+from nlpkit.engines import PluggedHead, choose
 from nlpkit.engines.torch import check_device, to_torch
 from nlpkit.errors import InputError, OutputExistsError, UnknownNameError
 from nlpkit.evaluation import evaluate_files
 from nlpkit.heads import Head, PoolingHead, SequenceHead, make_head
-from nlpkit.loading import load
+from nlpkit.loading import load, offered_by
 from nlpkit.pipeline import Pipeline
 from nlpkit.readers import (
     Example,
@@ -134,8 +134,14 @@ def train_recipe(
 def _train_heads(
     recipe: Recipe, bundle: Bundle, output: Path, device: str, overwrite: bool, report: Report
 ) -> Path:
-    """Train heads on frozen features; the rest of the bundle stays as it lies there."""
-    kit = load(str(bundle.path), device)
+    """Train heads on frozen features; the rest of the bundle stays as it lies there.
+
+    Features are read in int8 where the bundle has it and no GPU is to do it: heads learn from what
+    they will meet, whatever is fastest here.
+    """
+    fitted_for_int8 = "int8" in offered_by(bundle.manifest)
+    precision = "int8" if fitted_for_int8 and choose(device).device == "cpu" else "auto"
+    kit = load(str(bundle.path), device, precision)
     heads = dict(bundle.heads)
     facts: dict[str, Any] = {"from": f"{bundle.manifest.id} {bundle.sha256}", "tasks": {}}
     for task in (task for task in recipe.tasks if task.epochs):
@@ -171,7 +177,7 @@ def _train_heads(
         )
 
     with tempfile.TemporaryDirectory() as folder:
-        draft = load(str(write(Path(folder) / "draft", False)), device)
+        draft = load(str(write(Path(folder) / "draft", False)), device, precision)
         fitted, facts["calibration"] = calibrate(draft, recipe)
         for name, values in fitted.items():
             head = heads[name].head
