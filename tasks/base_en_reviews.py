@@ -8,7 +8,7 @@ How      Sentences and tweets alone teach that a long text is neutral, and few r
          else, short parts of reviews too, as the teacher reads it. The head alone learns, which
          gets a hidden layer.
 Run      NLPKIT_TEACHERS=base-en-10 \
-           nlpkit train base_en_reviews --from base-en-10 --output base-en-11
+           nlpkit train base_en_reviews --from base-en-10 --output base-en-12
 Score    see the bundle's card
 """
 
@@ -147,7 +147,7 @@ def reviews() -> list[str]:
 
 
 def recipe() -> Recipe:
-    """The last part of base-en-11."""
+    """The last part of base-en-12."""
     before: Recipe = entities.recipe()
     known = base.sentiment.task()
     tasks = {task.name: replace(task, epochs=0, dev=(), calibration=None) for task in before.tasks}
@@ -161,4 +161,4 @@ def recipe() -> Recipe:
         dev=known.dev,
         calibration=known.calibration,
     )
-    return replace(before, version=11, tasks=tuple(tasks.values()), heads_only=True, fit=None)
+    return replace(before, version=12, tasks=tuple(tasks.values()), heads_only=True, fit=None)
