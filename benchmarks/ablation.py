@@ -24,7 +24,7 @@ from typing import Any
 from nlpkit.engines import choose
 from nlpkit.engines.torch import training_precision
 from nlpkit.errors import UnknownNameError
-from nlpkit.readers import TokenExample, join_sentences, read_conll
+from nlpkit.readers import TextExample, TokenExample, join_sentences, read_conll
 from nlpkit.training.recipe import Recipe, Task, load_recipe, load_recipe_module
 from nlpkit.training.scores import evenly
 from nlpkit.training.trainer import Progress, start_of, train
@@ -71,6 +71,18 @@ def one_sentence(recipe: Recipe) -> Recipe:
     )
 
 
+def without_tweets(recipe: Recipe) -> Recipe:
+    """Sentiment from sentences and phrases of reviews alone; as many tokens in all."""
+
+    def reviews(rng: random.Random) -> list[TextExample]:
+        sentences, phrases = load_recipe_module("sentiment").sst()
+        return [*phrases, *sentences]
+
+    return tasks_changed(
+        recipe, lambda t: replace(t, examples=reviews) if t.name == "sentiment" else t
+    )
+
+
 def without_way(recipe: Recipe, *ways: str) -> Recipe:
     """QA without these ways to make a question unanswerable."""
 
@@ -89,6 +101,7 @@ CHANGES: dict[str, Change] = {
     "word_shapes": lambda r: replace(r, word_shape_types=False),
     "teachers": untaught,
     "windows": one_sentence,
+    "tweets": without_tweets,
     "label_smoothing": lambda r: smoothed(r, 0.0),
     "label_smoothing_ner": lambda r: smoothed(r, 0.05, "token-classification"),
     "ema": lambda r: replace(r, ema=0.0),
