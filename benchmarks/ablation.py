@@ -51,12 +51,14 @@ def smoothed(recipe: Recipe, share: float, kind: str = "") -> Recipe:
     return tasks_changed(recipe, change)
 
 
+def learning_from(recipe: Recipe, name: str, examples: Callable[..., Sequence[Any]]) -> Recipe:
+    """Other examples for one task; as many tokens in all."""
+    return tasks_changed(recipe, lambda t: replace(t, examples=examples) if t.name == name else t)
+
+
 def untaught(recipe: Recipe) -> Recipe:
-    """Entities from their own examples alone, without what teachers read; as many tokens in all."""
-    alone = load_recipe_module("ner").examples
-    return tasks_changed(
-        recipe, lambda t: replace(t, examples=alone) if t.kind == "token-classification" else t
-    )
+    """Entities from their own examples alone, without what teachers read."""
+    return learning_from(recipe, "ner", load_recipe_module("ner").examples)
 
 
 def one_sentence(recipe: Recipe) -> Recipe:
@@ -66,21 +68,17 @@ def one_sentence(recipe: Recipe) -> Recipe:
     def sentences(rng: random.Random) -> list[TokenExample]:
         return [join_sentences([sentence]) for sentence in read_conll(ner.TRAIN.path())]
 
-    return tasks_changed(
-        recipe, lambda t: replace(t, examples=sentences) if t.kind == "token-classification" else t
-    )
+    return learning_from(recipe, "ner", sentences)
 
 
 def without_tweets(recipe: Recipe) -> Recipe:
-    """Sentiment from sentences and phrases of reviews alone; as many tokens in all."""
+    """Sentiment from sentences and phrases of reviews alone."""
 
     def reviews(rng: random.Random) -> list[TextExample]:
         sentences, phrases = load_recipe_module("sentiment").sst()
         return [*phrases, *sentences]
 
-    return tasks_changed(
-        recipe, lambda t: replace(t, examples=reviews) if t.name == "sentiment" else t
-    )
+    return learning_from(recipe, "sentiment", reviews)
 
 
 def without_way(recipe: Recipe, *ways: str) -> Recipe:
