@@ -21,16 +21,21 @@ from pathlib import Path
 from statistics import mean
 from typing import Any
 
+from variants import CrfHead, mixed
+
 from nlpkit.engines import choose
 from nlpkit.engines.torch import training_precision
 from nlpkit.errors import UnknownNameError
+from nlpkit.heads import TokenHead
 from nlpkit.readers import TextExample, TokenExample, join_sentences, read_conll
 from nlpkit.training.recipe import Recipe, Task, load_recipe, load_recipe_module
 from nlpkit.training.scores import evenly
-from nlpkit.training.trainer import Progress, start_of, train
+from nlpkit.training.trainer import Progress, Start, start_of, train
 
 RESULTS = Path(__file__).parent / "results" / "ablation.jsonl"
 WORK = Path("runs") / "ablation"
+#: Where masked.py leaves the backbone.
+MASKED = Path("runs") / "masked"
 BASE = "as it is"
 
 Run = dict[str, Any]
@@ -81,6 +86,22 @@ def without_tweets(recipe: Recipe) -> Recipe:
     return learning_from(recipe, "sentiment", reviews)
 
 
+def with_crf(recipe: Recipe) -> Recipe:
+    """Tags whose order is learned too, from sequences; they are not smoothed."""
+
+    def change(task: Task) -> Task:
+        return replace(task, kind=CrfHead.kind) if task.kind == TokenHead.kind else task
+
+    return tasks_changed(recipe, change)
+
+
+def after_masking(recipe: Recipe) -> Recipe:
+    """Beginning with what masked.py made of the backbone."""
+    if not MASKED.is_dir():
+        raise SystemExit(f"{MASKED} is not there; run python benchmarks/masked.py first")
+    return replace(recipe, backbone=str(MASKED))
+
+
 def without_way(recipe: Recipe, *ways: str) -> Recipe:
     """QA without these ways to make a question unanswerable."""
 
@@ -118,7 +139,13 @@ CHANGES: dict[str, Change] = {
     "large_batches": lambda r: tasks_changed(r, lambda t: replace(t, batch_tokens=3072)),
     "near_negatives": lambda r: without_way(r, "near"),
     "altered_negatives": lambda r: without_way(r, "altered"),
+    "crf": with_crf,
+    "masked_language": after_masking,
+    "layer_mix": lambda r: r,
 }
+
+#: What is changed in the backbone that is begun with.
+BACKBONES: dict[str, Callable[[Any], None]] = {"layer_mix": mixed}
 
 
 def main() -> None:
@@ -152,7 +179,10 @@ def main() -> None:
             if any(key.items() <= run.items() for run in read(options.results)):
                 continue
             small = shortened(recipe, options.tokens, options.examples)
-            found = run_one(CHANGES[name](replace(small, seed=seed)), options.work, key, device)
+            changed = CHANGES[name](replace(small, seed=seed))
+            start = start_of(changed)
+            BACKBONES.get(name, lambda backbone: None)(start.backbone)
+            found = run_one(changed, start, options.work, key, device)
             options.results.parent.mkdir(parents=True, exist_ok=True)
             with options.results.open("a") as file:
                 file.write(json.dumps(key | found) + "\n")
@@ -177,7 +207,7 @@ def some(examples: Callable[[], Sequence[Any]], most: int) -> list[Any]:
     return evenly(examples(), most)
 
 
-def run_one(recipe: Recipe, work: Path, key: Run, device: str) -> Run:
+def run_one(recipe: Recipe, start: Start, work: Path, key: Run, device: str) -> Run:
     """The dev scores of one training."""
     folder = work / "-".join(str(value) for value in key.values()).replace(" ", "_")
 
@@ -185,7 +215,7 @@ def run_one(recipe: Recipe, work: Path, key: Run, device: str) -> Run:
         line = f"{key['change']}, seed {key['seed']}: step {progress.step} of {progress.steps}"
         print(line, end="\n" if progress.step == progress.steps else "\r", flush=True)
 
-    record = train(recipe, folder, start_of(recipe), device=device, report=say).record
+    record = train(recipe, folder, start, device=device, report=say).record
     shutil.rmtree(folder)
     scores = {name: one["score"] for name, one in record["dev"].items()}
     return {"scores": scores, "minutes": record["minutes"]}

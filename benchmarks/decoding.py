@@ -1,21 +1,35 @@
-"""What each step between logits and entities is worth, on CoNLL-2003's testa.
+"""What each step between logits and results is worth, on examples that are no test.
 
     python benchmarks/decoding.py base-en --precision int8
 
-The best tag of each word by itself; the best legal sequence of tags; a text's repeated names read
-alike (the bundle's own `agreement`). Strict F1 of sentences and of whole documents.
+Entities, on CoNLL-2003's testa: the best tag of each word by itself; the best legal sequence of
+tags; a text's repeated names read alike (the bundle's own `agreement`). Strict F1 of sentences and
+of whole documents.
+
+Answers, with something always quoted, on four held-out articles of SQuAD's training part and on
+reviews of SubjQA's dev parts, whose answers are longer and were never learned from: the span of the
+highest logits; the one that the others agree with; long ones at a cost (the bundle's own
+`consensus` and `length_cost`). F1 and exact match.
 """
 
 from __future__ import annotations
 
 import argparse
+import ast
+import csv
+import gzip
+from collections.abc import Sequence
+from statistics import mean
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 import nlpkit
-from nlpkit.heads import TokenHead
+from nlpkit.heads import SpanHead, TokenHead
+from nlpkit.metrics import answer_f1, exact_match
+from nlpkit.pipeline import Pipeline
+from nlpkit.readers import QAExample
 from nlpkit.training.recipe import load_recipe_module
 from nlpkit.training.scores import entity_f1
 
@@ -34,12 +48,18 @@ class Independent(TokenHead):
         return np.where(self._legal[before, tags], tags, np.array(begin)[tags])
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("bundle", nargs="?", default="base-en")
-    parser.add_argument("--precision", default="auto")
-    options = parser.parse_args()
-    kit = nlpkit.load(options.bundle, device="cpu", precision=options.precision)
+class Several(SpanHead):
+    """Gives what each of several heads quotes, from one reading."""
+
+    def __init__(self, heads: Sequence[SpanHead]) -> None:
+        super().__init__()
+        self._heads = heads
+
+    def decode(self, logits: Any, reading: Any, **options: Any) -> Any:
+        return [head.decode(logits, reading, no_answer=False)[0] for head in self._heads]
+
+
+def entities(kit: Pipeline) -> None:
     config = kit.head("ner").head.config()
     ways = {
         "each word alone": Independent(**{**config, "agreement": 0.0}),
@@ -48,11 +68,66 @@ def main() -> None:
     }
     ner = load_recipe_module("ner")
     parts = {"sentences": ner.sentences(), "documents": ner.documents()}
-    print(f"{kit.name}, {kit.precision}, testa: strict F1 of {' and '.join(parts)}")
+    print(f"entities, testa: strict F1 of {' and '.join(parts)}")
     for way, head in ways.items():
         tagger = kit.with_head("ner", head)
         scores = [entity_f1(tagger, examples) for examples in parts.values()]
         print(f"{way:22}{'  '.join(f'{score:.4f}' for score in scores)}")
+
+
+def answers(kit: Pipeline) -> None:
+    config = kit.head("qa").head.config()
+    ways = {
+        "the highest logits": {"consensus": 0.0, "length_cost": 0.0},
+        "consensus": {"length_cost": 0.0},
+        "length cost": {"consensus": 0.0},
+        "both": {},
+    }
+    reader = kit.with_head("qa", Several([SpanHead(**{**config, **v}) for v in ways.values()]))
+    sets = {"articles": load_recipe_module("qa").held_out(), "reviews": reviews()}
+    scores: dict[str, list[str]] = {way: [] for way in ways}
+    for examples in sets.values():
+        found = reader.answer([(e.question, e.context) for e in examples], n_best=len(ways))
+        for number, way in enumerate(ways):
+            for metric in (answer_f1, exact_match):
+                each = [
+                    metric(quoted[number].text, [text for _, text in example.answers])
+                    for quoted, example in zip(found, examples, strict=True)
+                ]
+                scores[way].append(f"{mean(each):.4f}")
+    counts = " and ".join(f"{len(examples):,} on {name}" for name, examples in sets.items())
+    print(f"answers, F1 and exact match: questions {counts}")
+    for way, values in scores.items():
+        print(f"{way:22}{'  '.join(values)}")
+
+
+def reviews() -> list[QAExample]:
+    """The questions of SubjQA's dev parts that have an answer, each with the whole review."""
+    module = load_recipe_module("base_en_reviews")
+    found = []
+    for source in module.REVIEWS:
+        if "dev" not in source.file:
+            continue
+        with gzip.open(source.path(), "rt", newline="", encoding="utf-8") as file:
+            rows = [*csv.DictReader(file)]
+        for row in rows:
+            if module.MARK not in row["human_ans_spans"]:
+                start, end = ast.literal_eval(row["human_ans_indices"])
+                span = (start, row["review"][start:end])
+                context = row["review"].replace(module.MARK, "").rstrip()
+                found.append(QAExample(row["question"], context, (span,)))
+    return found
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0] if __doc__ else "")
+    parser.add_argument("bundle", nargs="?", default="base-en")
+    parser.add_argument("--precision", default="auto")
+    options = parser.parse_args()
+    kit = nlpkit.load(options.bundle, device="cpu", precision=options.precision)
+    print(f"{kit.name}, {kit.precision}")
+    entities(kit)
+    answers(kit)
 
 
 if __name__ == "__main__":

@@ -8,6 +8,7 @@ from typing import Any
 
 from nlpkit.errors import DISTRIBUTION
 from nlpkit.heads import PoolingHead, SequenceHead, SpanHead, TokenHead
+from nlpkit.heads.span import N_WEIGHED
 from nlpkit.text import N_SHAPES, SHAPES
 from nlpkit.version import library_version
 
@@ -148,6 +149,13 @@ def _span_differences(origin: Origin) -> list[str]:
         "nlpkit lets an answer begin and end at word borders only, and reads a long context in "
         "overlapping windows.",
     ]
+    if origin.head.consensus or origin.head.length_cost:
+        lines.append(
+            f"Of the {N_WEIGHED} best spans nlpkit takes {origin.head.length_cost:g} off the "
+            "logits for each word after the first, and quotes the one with the highest p: "
+            f"{1 - origin.head.consensus:.2g} times its probability and "
+            f"{origin.head.consensus:.2g} times its expected F1 against all of them."
+        )
     for line, over in (
         (origin.head.calibration, 'all spans and "no answer"'),
         (origin.head.span_calibration, "spans alone (`no_answer=False`)"),

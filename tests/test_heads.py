@@ -26,7 +26,7 @@ from nlpkit.heads import (
 )
 from nlpkit.heads.base import Array, Floats, Parameters, decode_all, linear
 from nlpkit.heads.pooling import SCALE
-from nlpkit.heads.span import _best_spans
+from nlpkit.heads.span import N_WEIGHED, _best_spans
 from nlpkit.heads.token import LEAST, agreed, repeated
 from nlpkit.pipeline import Pipeline
 from nlpkit.testing import HEAD_CHECKS, check_head
@@ -65,6 +65,7 @@ def reading_of(
         SpanHead(threshold=-3.0, temperature=1.7),
         SpanHead(calibration=(0.5, -1.0)),
         SpanHead(span_calibration=(0.5, -1.0)),
+        SpanHead(consensus=0.8, length_cost=0.1),
         PoolingHead(),
         PoolingHead("cls", projection=True),
         PoolingHead("max", normalize=False),
@@ -516,6 +517,63 @@ def test_n_best_answers_come_best_first(encoder: TextEncoder) -> None:
     assert len({(a.start, a.end) for a in answers}) == 4
     for answer in answers:
         assert answer.text == CONTEXT[answer.start : answer.end]
+
+
+CHOOSING = [(0.8, 0.0), (0.0, 0.4), (1.0, 0.1), (0.5, 2.0)]
+
+
+@pytest.mark.parametrize(("consensus", "length_cost"), CHOOSING)
+def test_the_span_worth_most_is_quoted(
+    encoder: TextEncoder, consensus: float, length_cost: float
+) -> None:
+    """Against the definition, on random logits over two windows."""
+    reading = reading_of(encoder, CONTEXT, windows(8, 6, 2))
+    head = SpanHead(consensus=consensus, length_cost=length_cost)
+    words, moved = CONTEXT.split(), 0
+    for seed in range(50):
+        rng = np.random.default_rng(seed)
+        shapes = [(window.last - window.first + 2, 2) for window in reading.windows]
+        logits = [(2 * rng.normal(size=shape)).astype(np.float32) for shape in shapes]
+        _, spans = head.candidates(logits, reading, 3, 30)
+        assert len(spans) == N_WEIGHED
+        ranges = {s: range(s.first, s.last + 1) for s in spans}
+        weights = {s: np.exp(s.score - length_cost * (len(r) - 1)) for s, r in ranges.items()}
+        worths = {}
+        for span, mine in ranges.items():
+            expected = sum(
+                weights[other] * 2 * len({*mine} & {*theirs}) / (len(mine) + len(theirs))
+                for other, theirs in ranges.items()
+            )
+            worths[span] = (1 - consensus) * weights[span] + consensus * expected
+        best = sorted(worths, key=lambda span: -worths[span])[:3]
+        answers = head.decode(logits, reading, no_answer=False, n_best=3)
+        quoted = [" ".join(words[s.first : s.last + 1]) for s in best]
+        assert [answer.text for answer in answers] == quoted
+        assert answers[0].score >= answers[1].score >= answers[2].score
+        moved += best[0] != spans[0]
+    assert 0 < moved < 50
+
+
+@pytest.mark.parametrize(("consensus", "length_cost"), CHOOSING)
+def test_the_choice_among_spans_does_not_decide_whether_there_is_an_answer(
+    encoder: TextEncoder, consensus: float, length_cost: float
+) -> None:
+    weighing = SpanHead(-1.0, consensus=consensus, length_cost=length_cost)
+    reading = reading_of(encoder, CONTEXT)
+    found = set()
+    for seed in range(50):
+        logits = [np.random.default_rng(seed).normal(size=(10, 2)).astype(np.float32)]
+        plain, weighed = (head.decode(logits, reading)[0] for head in (SpanHead(-1.0), weighing))
+        assert bool(plain) == bool(weighed)
+        found.add(bool(plain))
+    assert found == {True, False}
+
+
+@pytest.mark.parametrize("values", [{"consensus": 1.1}, {"consensus": -0.1}, {"length_cost": -1.0}])
+def test_a_choice_that_cannot_be_is_refused(values: dict[str, float]) -> None:
+    (name,) = values
+    with pytest.raises(InputError, match=f"{name} is {values[name]}; expected"):
+        SpanHead(**values)
 
 
 def test_an_answer_has_at_most_so_many_words(encoder: TextEncoder) -> None:

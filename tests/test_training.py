@@ -404,6 +404,7 @@ def test_heads_alone_learn(recipe: Recipe, tmp_path: Path, monkeypatch: pytest.M
         dev=(Dev("accuracy", lambda: known, lambda kit, some: accuracy(kit, some, "mood")),),
         calibration=lambda: known,
     )
+    qa = replace(qa, config={"length_cost": 0.5})
     tasks = (*(replace(task, epochs=0) for task in (ner, qa, embedding)), learns)
     heads_only = replace(recipe, version=2, tasks=tasks, heads_only=True)
     with pytest.raises(InputError, match="only heads learn in small: expected a bundle"):
@@ -419,6 +420,8 @@ def test_heads_alone_learn(recipe: Recipe, tmp_path: Path, monkeypatch: pytest.M
     for name in {*old} - {"mood/weight", "mood/bias"}:
         np.testing.assert_array_equal(new[name], old[name], err_msg=name)
     assert after.heads["mood"].branch == "mood"
+    said = {**before.heads["qa"].head.config(), "length_cost": 0.5}
+    assert after.heads["qa"].head.config() == said
     assert after.manifest.id == "small-2"
     training = after.manifest.training
     assert training["from"] == f"small-1 {before.sha256}"

@@ -15,6 +15,8 @@ STRIDE = 64
 KINDS = {"ner": "token-classification"}
 #: The windows of nlpkit's question answering, and the longest answer in words.
 PAIR_SIZE, PAIR_OVERLAP, MAX_WORDS = 320, 96, 30
+#: How nlpkit's head chooses among the best spans (nlpkit.heads.SpanHead).
+N_WEIGHED, CONSENSUS, LENGTH_COST = 10, 0.8, 0.07
 N_SHAPES = 7
 
 
@@ -111,7 +113,7 @@ class Transformers:
 
 
 class Reader:
-    """Answers from AutoModelForQuestionAnswering: windows, batches by length, the best span."""
+    """Answers from AutoModelForQuestionAnswering: windows, batches by length, spans weighed."""
 
     def __init__(
         self, folder: str, tokenizer: Any, device: str, dtype: Any, shapes: dict[str, list[int]]
@@ -137,7 +139,8 @@ class Reader:
         origins = encoded["overflow_to_sample_mapping"]
         types = self._types(encoded, pairs, origins)
         order = sorted(range(len(origins)), key=lambda row: -len(encoded["input_ids"][row]))
-        best: list[tuple[float, list[int] | None]] = [(float("-inf"), None)] * len(pairs)
+        spans: list[dict[tuple[int, int], float]] = [{} for _ in pairs]
+        words: list[set[int]] = [set() for _ in pairs]
         for at in range(0, len(order), batch):
             rows = order[at : at + batch]
             length = len(encoded["input_ids"][rows[0]])
@@ -156,10 +159,12 @@ class Reader:
             starts = found.start_logits.float().cpu().numpy()
             ends = found.end_logits.float().cpu().numpy()
             for i, row in enumerate(rows):
-                span = self._span(encoded.encodings[row], starts[i], ends[i])
-                if span is not None and span[0] > best[origins[row]][0]:
-                    best[origins[row]] = span
-        return [span for _, span in best]
+                known = spans[origins[row]]
+                found, opened = self._spans(encoded.encodings[row], starts[i], ends[i])
+                for score, start, end in found:
+                    known[start, end] = max(score, known.get((start, end), score))
+                words[origins[row]] |= opened
+        return [chosen(*one) for one in zip(spans, words, strict=True)]
 
     def _types(self, encoded: Any, pairs: list[Any], origins: list[int]) -> list[list[int]]:
         if not self.shapes:
@@ -174,13 +179,15 @@ class Reader:
             found.append([0, *question, 0, *(N_SHAPES + shape for shape in part), N_SHAPES])
         return found
 
-    def _span(self, row: Any, starts: Any, ends: Any) -> tuple[float, list[int]] | None:
-        """The best span of whole words of the context, by the sum of its two logits."""
+    def _spans(
+        self, row: Any, starts: Any, ends: Any
+    ) -> tuple[list[tuple[float, int, int]], set[int]]:
+        """The best spans of whole words by the sums of their two logits; where words begin."""
         import numpy as np
 
         inside = np.flatnonzero([part == 1 for part in row.sequence_ids])
         if not len(inside):
-            return None
+            return [], set()
         bounds = np.array(row.offsets)[inside]
         # A word goes on where a token follows without a space between two letters or digits.
         opens = np.array([not row.tokens[i].startswith("##") for i in inside])
@@ -190,8 +197,31 @@ class Reader:
         scores = np.where(opens, first, -np.inf)[:, None] + np.where(closes, last, -np.inf)[None]
         distance = words[None] - words[:, None]
         scores[(distance < 0) | (distance >= MAX_WORDS)] = -np.inf
-        i, j = divmod(int(scores.argmax()), len(inside))
-        return float(scores[i, j]), [int(bounds[i][0]), int(bounds[j][1])]
+        flat = scores.ravel()
+        best = np.argpartition(flat, -min(N_WEIGHED, len(flat)))[-N_WEIGHED:]
+        pairs = [divmod(int(place), len(inside)) for place in best if np.isfinite(flat[place])]
+        found = [(float(scores[i, j]), int(bounds[i][0]), int(bounds[j][1])) for i, j in pairs]
+        return found, {*bounds[opens, 0].tolist()}
+
+
+def chosen(scores: dict[tuple[int, int], float], words: set[int]) -> list[int] | None:
+    """The span worth most of the best: its share and its expected F1 against the others."""
+    import numpy as np
+
+    if not scores:
+        return None
+    spans = sorted(scores, key=lambda span: -scores[span])[:N_WEIGHED]
+    opened = np.array(sorted(words))
+    first, last = (
+        np.searchsorted(opened, places, side="right") - 1
+        for places in ([start for start, _ in spans], [end - 1 for _, end in spans])
+    )
+    summed = np.array([scores[span] for span in spans]) - LENGTH_COST * (last - first)
+    shares = np.exp(summed - summed.max())
+    common = np.minimum(last[:, None], last) - np.maximum(first[:, None], first) + 1
+    n_words = last - first + 1
+    f1 = 2 * np.maximum(common, 0) / (n_words[:, None] + n_words)
+    return [*spans[int(((1 - CONSENSUS) * shares + CONSENSUS * (f1 @ shares)).argmax())]]
 
 
 if __name__ == "__main__":

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, ClassVar
+from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,6 +14,18 @@ from nlpkit.text import Batch, Ints
 from nlpkit.types import Answer
 
 Line = tuple[float, float]  #: a slope and an offset
+#: How many spans are weighed against each other.
+N_WEIGHED = 10
+
+
+class Span(NamedTuple):
+    """A candidate: the sum of its two logits, its characters, its first and last word."""
+
+    score: float
+    start: int
+    end: int
+    first: int
+    last: int
 
 
 class SpanHead:
@@ -22,6 +34,12 @@ class SpanHead:
     Position 0 (``[CLS]``) stands for "no answer here". Over the windows of a long context, "no
     answer" scores as in the window that believes it least, less ``threshold`` (in logits); it wins
     where that is more than the best span. An answer begins and ends at word borders.
+
+    Starts and ends are found apart, so the best pair is often too long, or one of several that
+    nearly say the same. ``length_cost`` comes off a span's logits for each word after its first.
+    ``consensus`` is the share of its expected F1 against the ten best spans in what a span is
+    chosen by, the rest its own probability: spans that share words stand up for each other
+    (minimum Bayes risk, Kumar and Byrne 2004). Neither changes whether there is an answer.
 
     ``calibration`` is a slope and an offset of the log odds of scores, ``span_calibration`` those
     of scores where spans alone compete (None: the same).
@@ -36,12 +54,21 @@ class SpanHead:
         temperature: float = 1.0,
         calibration: Sequence[float] | None = None,
         span_calibration: Sequence[float] | None = None,
+        consensus: float = 0.0,
+        length_cost: float = 0.0,
     ) -> None:
+        if not 0 <= consensus <= 1:
+            raise InputError(f"consensus is {consensus!r}; expected a share between 0 and 1")
+        if not 0 <= length_cost < np.inf:
+            raise InputError(f"length_cost is {length_cost!r}; expected 0 or more logits a word")
         self.labels: tuple[str, ...] = ("start", "end")
         self.threshold = threshold
         self.temperature = temperature
         self.calibration = _line("calibration", calibration)
         self.span_calibration = _line("span_calibration", span_calibration)
+        self.consensus = consensus
+        self.length_cost = length_cost
+        self._weighs = consensus > 0 or length_cost > 0
 
     def config(self) -> dict[str, Any]:
         return {
@@ -49,6 +76,8 @@ class SpanHead:
             "temperature": self.temperature,
             "calibration": self.calibration and [*self.calibration],
             "span_calibration": self.span_calibration and [*self.span_calibration],
+            "consensus": self.consensus,
+            "length_cost": self.length_cost,
         }
 
     def parameter_shapes(self, width: int) -> dict[str, tuple[int, ...]]:
@@ -80,9 +109,9 @@ class SpanHead:
     ) -> list[Answer]:
         """The ``n_best`` answers, best first, of at most ``max_answer_length`` words each.
 
-        Scores are probabilities over all spans and "no answer" together, calibrated if the head
-        is. With ``no_answer`` the result is a single falsy Answer where none is likelier; without
-        it spans alone compete.
+        Scores are probabilities over all spans and "no answer" together, with ``consensus`` what
+        spans are chosen by; calibrated if the head is. With ``no_answer`` the result is a single
+        falsy Answer where none is likelier; without it spans alone compete.
         """
         if n_best < 1 or max_answer_length < 1:
             raise InputError(
@@ -94,24 +123,38 @@ class SpanHead:
         null -= self.threshold
         total = self._log_total(logits, reading, null if no_answer else None)
         line = self.calibration if no_answer else self.span_calibration or self.calibration
-        if no_answer and null > spans[0][0]:
-            return [Answer(None, None, None, self._probability(null, total, line))]
+        if no_answer and null > spans[0].score:
+            share = float(np.exp(null / self.temperature - total))
+            return [Answer(None, None, None, _calibrated(share, line))]
         return [
-            Answer(reading.text[start:end], start, end, self._probability(score, total, line))
-            for score, start, end in spans
+            Answer(reading.text[s.start : s.end], s.start, s.end, _calibrated(worth, line))
+            for worth, s in self._weighed(spans, total)[:n_best]
         ]
 
     def candidates(
         self, logits: Sequence[Floats], reading: Reading, n_best: int, max_words: int
-    ) -> tuple[float, list[tuple[float, int, int]]]:
-        """The score of "no answer", and the best (score, start, end) in characters, best first."""
+    ) -> tuple[float, list[Span]]:
+        """The score of "no answer", and the spans to choose from, the highest score first."""
         null = min(float(part[0].sum()) for part in logits)
-        found = self._spans(logits, reading, n_best, max_words, reading.encoded.word_starts)
+        n_spans = max(n_best, N_WEIGHED) if self._weighs else n_best
+        found = self._spans(logits, reading, n_spans, max_words, reading.encoded.word_starts)
         if not found:  # one word longer than a window: no span begins and ends at its borders
             anywhere = np.ones(len(reading.encoded), dtype=bool)
-            found = self._spans(logits, reading, n_best, max_words, anywhere)
-        ranked = sorted(((s, *k) for k, s in found.items()), key=lambda c: (-c[0], c[1], c[2]))
-        return null, ranked[:n_best]
+            found = self._spans(logits, reading, n_spans, max_words, anywhere)
+        ranked = sorted(found.values(), key=lambda span: (-span.score, span.start, span.end))
+        return null, ranked[:n_spans]
+
+    def _weighed(self, spans: Sequence[Span], log_total: float) -> list[tuple[float, Span]]:
+        """The spans with what they are worth, best first."""
+        scores, _, _, first, last = np.array(spans).T
+        n_words = last - first + 1
+        costs = self.length_cost * (n_words - 1)
+        shares = np.exp((scores - costs) / self.temperature - log_total)
+        common = np.minimum(last[:, None], last) - np.maximum(first[:, None], first) + 1
+        f1 = 2 * np.maximum(common, 0) / (n_words[:, None] + n_words)
+        worth = (1 - self.consensus) * shares + self.consensus * (f1 @ shares)
+        order = np.argsort(-worth, kind="stable")
+        return [(float(worth[i]), spans[i]) for i in order]
 
     def _spans(
         self,
@@ -120,21 +163,23 @@ class SpanHead:
         n_best: int,
         max_words: int,
         opens: NDArray[np.bool_],
-    ) -> dict[tuple[int, int], float]:
+    ) -> dict[tuple[int, int], Span]:
         """The best spans of every window by their characters; one may start where ``opens``."""
         encoded = reading.encoded
         visible = encoded.ends > encoded.starts  # some tokenizers make tokens of white space
         closes = np.append(opens[1:], True) & visible
         opens = opens & visible
-        found: dict[tuple[int, int], float] = {}
+        found: dict[tuple[int, int], Span] = {}
         for part, window, offset in zip(logits, reading.windows, reading.offsets, strict=True):
             tokens = slice(window.first, window.last)
             body = part[offset : offset + window.last - window.first]
             starts = np.where(opens[tokens], body[:, 0], -np.inf)
             ends = np.where(closes[tokens], body[:, 1], -np.inf)
-            for score, i, j in _best_spans(starts, ends, encoded.words[tokens], n_best, max_words):
+            words = encoded.words[tokens]
+            for score, i, j in _best_spans(starts, ends, words, n_best, max_words):
                 key = (int(encoded.starts[tokens][i]), int(encoded.ends[tokens][j]))
-                found[key] = max(score, found.get(key, -np.inf))
+                span = Span(score, *key, int(words[i]), int(words[j]))
+                found[key] = max(span, found.get(key, span))
         return found
 
     def _log_total(self, logits: Sequence[Floats], reading: Reading, null: float | None) -> float:
@@ -147,12 +192,13 @@ class SpanHead:
         total = _logsumexp(joined[:, 0]) + _logsumexp(joined[:, 1])
         return total if null is None else float(np.logaddexp(total, null / self.temperature))
 
-    def _probability(self, score: float, log_total: float, line: Line | None) -> float:
-        share = float(min(np.exp(score / self.temperature - log_total), 1.0))
-        if line is None:
-            return share
-        slope, offset = line
-        return float(1 / (1 + np.exp(-slope * log_odds(share) - offset)))
+
+def _calibrated(share: float, line: Line | None) -> float:
+    share = min(share, 1.0)
+    if line is None:
+        return share
+    slope, offset = line
+    return float(1 / (1 + np.exp(-slope * log_odds(share) - offset)))
 
 
 def _line(name: str, values: Sequence[float] | None) -> Line | None:

@@ -226,7 +226,7 @@ class _BothWays(SpanHead):
         lead = math.inf
         if quoted:
             nothing, spans = self.candidates(logits, reading, 1, most)
-            lead = (nothing - self.threshold - spans[0][0]) / self.temperature
+            lead = (nothing - self.threshold - spans[0].score) / self.temperature
         return [default, quoted, Answer(None, None, None, lead)]
 
 

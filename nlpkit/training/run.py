@@ -136,6 +136,7 @@ def _train_heads(
 ) -> Path:
     """Train heads on frozen features; the rest of the bundle stays as it lies there.
 
+    What the recipe's ``config`` says of the other heads goes before what they are there.
     Features are read in int8 where the bundle has it and no GPU is to do it: heads learn from what
     they will meet, whatever is fastest here.
     """
@@ -143,6 +144,9 @@ def _train_heads(
     precision = "int8" if fitted_for_int8 and choose(device).device == "cpu" else "auto"
     kit = load(str(bundle.path), device, precision)
     heads = dict(bundle.heads)
+    for task in recipe.tasks:
+        if not task.epochs and task.name in heads:
+            heads[task.name] = _reconfigured(heads[task.name], task.config)
     facts: dict[str, Any] = {"from": f"{bundle.manifest.id} {bundle.sha256}", "tasks": {}}
     for task in (task for task in recipe.tasks if task.epochs):
         branch = heads[task.name].branch if task.name in heads else ""
@@ -180,15 +184,18 @@ def _train_heads(
         draft = load(str(write(Path(folder) / "draft", False)), device, precision)
         fitted, facts["calibration"] = calibrate(draft, recipe)
         for name, values in fitted.items():
-            head = heads[name].head
-            changed = make_head(head.kind, {**head.config(), **values})
-            heads[name] = dataclasses.replace(heads[name], head=changed)
+            heads[name] = _reconfigured(heads[name], values)
         scores = dev_scores(draft, recipe, whole=True)
         facts["dev"] = {
             f"{task}, {name}": {"score": round(value, 4), "examples": n}
             for (task, name), (value, n) in scores.items()
         }
     return write(output, overwrite)
+
+
+def _reconfigured(plugged: PluggedHead, values: Mapping[str, Any]) -> PluggedHead:
+    head = plugged.head
+    return dataclasses.replace(plugged, head=make_head(head.kind, {**head.config(), **values}))
 
 
 def _begin_from(bundle: str | Path, others: Mapping[str, str | Path], recipe: Recipe) -> Start:

@@ -28,7 +28,7 @@ from nlpkit.engines import PluggedHead
 from nlpkit.engines.torch import TorchEngine, run_backbone, to_torch, training_precision
 from nlpkit.errors import InputError, TrainingError
 from nlpkit.heads import Head, make_head
-from nlpkit.heads.token import IGNORE
+from nlpkit.heads.token import IGNORE, TokenHead
 from nlpkit.huggingface import load_backbone, load_encoder
 from nlpkit.text import Batch, Row, TextEncoder, pad
 from nlpkit.training.checkpoint import Checkpoints
@@ -196,7 +196,7 @@ def stack_targets(head: Head, targets: Sequence[Any], length: int) -> NDArray[An
     Where some rows have probabilities of tags or classes, all get them, and none where there is no
     target.
     """
-    if head.kind == "token-classification":
+    if isinstance(head, TokenHead):
         if any(t.ndim == 2 for t in targets):
             every = np.arange(len(head.labels))
             targets = [t if t.ndim == 2 else (t[:, None] == every) for t in targets]
