@@ -34,7 +34,7 @@ class CrfHead(TokenHead):
     """
 
     kind: ClassVar[str] = "crf"
-    _transitions: Array
+    _learned: Array
 
     def parameter_shapes(self, width: int) -> dict[str, tuple[int, ...]]:
         n = len(self.labels)
@@ -42,12 +42,12 @@ class CrfHead(TokenHead):
         return {**super().parameter_shapes(width), "transitions": (n + 1, n)}
 
     def forward(self, hidden: Array, batch: Batch, parameters: Parameters) -> Array:
-        self._transitions = parameters["transitions"] * FASTER
+        self._learned = parameters["transitions"]
         return super().forward(hidden, batch, parameters)
 
     def loss(self, logits: Array, targets: Array, label_smoothing: float = 0.0) -> Array:
         """Minus the log-likelihood of each row's tags, a word."""
-        transitions: Tensor = self._transitions
+        transitions: Tensor = self._learned * FASTER
         known = targets != IGNORE
         n_words = known.sum(1)
         rows, places = known.nonzero(as_tuple=True)
@@ -71,7 +71,7 @@ class CrfHead(TokenHead):
         return lost[n_words > 0].sum() / n_words.sum()
 
     def _legal_tags(self, logits: Floats, of_text: Ints) -> NDArray[np.int64]:
-        transitions = self._transitions.detach().cpu().numpy()
+        transitions = (self._learned * FASTER).detach().cpu().numpy()
         penalty = np.where(self._legal, 0.0, -1e9) + transitions[:-1]
         opening = np.where(self._legal[self._outside], 0.0, -1e9) + transitions[-1]
         firsts = np.flatnonzero(np.diff(of_text, prepend=-1))

@@ -1,7 +1,7 @@
 """base-en, last part: which of the best spans is quoted, and how sure that is.
 
 Data     Half of the articles of SQuAD 2.0's dev part, for confidence; four articles of SQuAD's
-         training part to choose how.
+         training part, and questions about SubjQA's reviews, to choose how.
 Terms    As in base_en.
 How      No weight learns. The span quoted is the one that the other good ones agree with most, long
          ones at a cost (see qa beside this file and nlpkit.heads.SpanHead).

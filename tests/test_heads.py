@@ -570,7 +570,7 @@ def test_the_choice_among_spans_does_not_decide_whether_there_is_an_answer(
 
 
 @pytest.mark.parametrize("values", [{"consensus": 1.1}, {"consensus": -0.1}, {"length_cost": -1.0}])
-def test_a_choice_that_cannot_be_is_refused(values: dict[str, float]) -> None:
+def test_a_choice_that_cannot_be_is_refused(values: dict[str, Any]) -> None:
     (name,) = values
     with pytest.raises(InputError, match=f"{name} is {values[name]}; expected"):
         SpanHead(**values)

@@ -15,8 +15,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from nlpkit.heads import make_head
+import nlpkit
+from nlpkit.heads import Reading, SpanHead, make_head
+from nlpkit.heads.span import N_WEIGHED
 from nlpkit.readers import QAExample, Sentence, read_jsonl
+from nlpkit.text import Window
 from nlpkit.training.items import check_examples
 from nlpkit.training.recipe import load_recipe, load_recipe_module
 
@@ -77,6 +80,30 @@ def test_a_review_is_read_whole_and_by_sentences() -> None:
         assert found[1] < 0.3
     split = verdict(good, np.array([bad, bad]), labels)
     np.testing.assert_allclose(split, [0.275, 0.45, 0.275])
+
+
+def test_answers_are_chosen_alike_in_recipe_bundle_and_benchmark(
+    qa: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = nlpkit.load().head("qa").head.config()
+    assert qa.task().config == qa.CHOICE == {name: config[name] for name in qa.CHOICE}
+    peers = Path(__file__).parents[1] / "benchmarks" / "peers"
+    monkeypatch.syspath_prepend(peers)
+    peer = runpy.run_path(str(peers / "transformers_side.py"))
+    assert peer["N_WEIGHED"] == N_WEIGHED
+    assert {"consensus": peer["CONSENSUS"], "length_cost": peer["LENGTH_COST"]} == qa.CHOICE
+
+    head, rng = SpanHead(**qa.CHOICE), np.random.default_rng(0)
+    (encoded,) = nlpkit.load().encoder.encode([CONTEXT])
+    n = len(encoded)
+    reading = Reading(CONTEXT, encoded, [Window(0, n, 0, n)], [1], [n], 384)
+    opened = {*encoded.starts[encoded.word_starts].tolist()}
+    for _ in range(50):
+        logits = [(2 * rng.normal(size=(n + 2, 2))).astype(np.float32)]
+        (quoted,) = head.decode(logits, reading, no_answer=False)
+        _, spans = head.candidates(logits, reading, 1, 30)
+        scores = {(span.start, span.end): span.score for span in spans}
+        assert peer["chosen"](scores, opened) == [quoted.start, quoted.end]
 
 
 def test_parts_of_a_review() -> None:
