@@ -569,6 +569,21 @@ def test_the_choice_among_spans_does_not_decide_whether_there_is_an_answer(
     assert found == {True, False}
 
 
+@pytest.mark.parametrize(("consensus", "length_cost"), [(0.0, 0.0), *CHOOSING])
+def test_the_first_answers_are_the_same_however_many_are_asked_for(
+    encoder: TextEncoder, consensus: float, length_cost: float
+) -> None:
+    head = SpanHead(consensus=consensus, length_cost=length_cost)
+    reading = reading_of(encoder, CONTEXT)
+    for seed in range(30):
+        logits = [np.random.default_rng(seed).normal(size=(10, 2)).astype(np.float32)]
+        many = head.decode(logits, reading, no_answer=False, n_best=30)
+        assert len(many) == 30
+        assert [a.score for a in many] == sorted((a.score for a in many), reverse=True)
+        for n_best in (1, 3, 12):
+            assert head.decode(logits, reading, no_answer=False, n_best=n_best) == many[:n_best]
+
+
 @pytest.mark.parametrize("values", [{"consensus": 1.1}, {"consensus": -0.1}, {"length_cost": -1.0}])
 def test_a_choice_that_cannot_be_is_refused(values: dict[str, Any]) -> None:
     (name,) = values

@@ -145,16 +145,23 @@ class SpanHead:
         return null, ranked[:n_spans]
 
     def _weighed(self, spans: Sequence[Span], log_total: float) -> list[tuple[float, Span]]:
-        """The spans with what they are worth, best first."""
+        """The spans with what they are worth, best first.
+
+        The first N_WEIGHED are weighed against each other; the others follow as they stand, so that
+        what comes first does not depend on how many are asked for.
+        """
         scores, _, _, first, last = np.array(spans).T
         n_words = last - first + 1
         costs = self.length_cost * (n_words - 1)
         shares = np.exp((scores - costs) / self.temperature - log_total)
         common = np.minimum(last[:, None], last) - np.maximum(first[:, None], first) + 1
         f1 = 2 * np.maximum(common, 0) / (n_words[:, None] + n_words)
-        worth = (1 - self.consensus) * shares + self.consensus * (f1 @ shares)
-        order = np.argsort(-worth, kind="stable")
-        return [(float(worth[i]), spans[i]) for i in order]
+        expected = f1[:, :N_WEIGHED] @ shares[:N_WEIGHED]
+        worth = (1 - self.consensus) * shares + self.consensus * expected
+        order = np.arange(len(spans))
+        order[:N_WEIGHED] = np.argsort(-worth[:N_WEIGHED], kind="stable")
+        falling = np.minimum.accumulate(worth[order])
+        return [(float(value), spans[i]) for value, i in zip(falling, order, strict=True)]
 
     def _spans(
         self,
