@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nlpkit.errors import InputError
-from nlpkit.heads.base import Array, Floats, Parameters, Reading, as_type_of, linear
+from nlpkit.heads.base import Array, Floats, Parameters, Reading, as_type_of, linear, project
 from nlpkit.text import Batch, Ints
 from nlpkit.types import Answer
 
@@ -156,12 +156,14 @@ class SpanHead:
         shares = np.exp((scores - costs) / self.temperature - log_total)
         common = np.minimum(last[:, None], last) - np.maximum(first[:, None], first) + 1
         f1 = 2 * np.maximum(common, 0) / (n_words[:, None] + n_words)
-        expected = f1[:, :N_WEIGHED] @ shares[:N_WEIGHED]
+        expected = project(shares[:N_WEIGHED], f1[:, :N_WEIGHED])
         worth = (1 - self.consensus) * shares + self.consensus * expected
         order = np.arange(len(spans))
         order[:N_WEIGHED] = np.argsort(-worth[:N_WEIGHED], kind="stable")
         falling = np.minimum.accumulate(worth[order])
-        return [(float(value), spans[i]) for value, i in zip(falling, order, strict=True)]
+        return [
+            (value, spans[i]) for value, i in zip(falling.tolist(), order.tolist(), strict=True)
+        ]
 
     def _spans(
         self,
