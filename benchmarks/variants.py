@@ -17,7 +17,7 @@ from transformers import PreTrainedModel
 
 from nlpkit.heads import HEADS
 from nlpkit.heads.base import Array, Floats, Parameters
-from nlpkit.heads.token import IGNORE, TokenHead
+from nlpkit.heads.token import IGNORE, TokenHead, best_path
 from nlpkit.text import Batch, Ints
 
 #: How much faster than their group transitions learn, and a mix's weights: a short run has to move
@@ -72,25 +72,11 @@ class CrfHead(TokenHead):
 
     def _legal_tags(self, logits: Floats, of_text: Ints) -> NDArray[np.int64]:
         transitions = (self._learned * FASTER).detach().cpu().numpy()
-        penalty = np.where(self._legal, 0.0, -1e9) + transitions[:-1]
-        opening = np.where(self._legal[self._outside], 0.0, -1e9) + transitions[-1]
+        illegal = np.where(self._legal, 0.0, -1e9)
+        opening, following = illegal[self._outside] + transitions[-1], illegal + transitions[:-1]
         firsts = np.flatnonzero(np.diff(of_text, prepend=-1))
         parts = np.split(logits, firsts[1:])
-        return np.concatenate([_best_path(part, penalty, opening) for part in parts])
-
-
-def _best_path(logits: Floats, penalty: Any, opening: Any) -> NDArray[np.int64]:
-    best = logits[0] + opening
-    came_from = np.zeros(logits.shape, dtype=np.int64)
-    for i in range(1, len(logits)):
-        scores = best[:, None] + penalty
-        came_from[i] = scores.argmax(axis=0)
-        best = scores.max(axis=0) + logits[i]
-    tags = np.zeros(len(logits), dtype=np.int64)
-    tags[-1] = best.argmax()
-    for i in range(len(logits) - 1, 0, -1):
-        tags[i - 1] = came_from[i, tags[i]]
-    return tags
+        return np.concatenate([best_path(part, opening, following) for part in parts])
 
 
 HEADS[CrfHead.kind] = CrfHead

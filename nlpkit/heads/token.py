@@ -213,17 +213,28 @@ class TokenHead:
     def _viterbi(self, logits: Floats, at_start: bool) -> NDArray[np.int64]:
         """The best legal path; that of a text's beginning starts outside of all entities."""
         penalty = np.where(self._legal, 0.0, -1e9)
-        best = logits[0] + penalty[self._outside] * at_start
-        came_from = np.zeros(logits.shape, dtype=np.int64)
-        for i in range(1, len(logits)):
-            scores = best[:, None] + penalty
-            came_from[i] = scores.argmax(axis=0)
-            best = scores.max(axis=0) + logits[i]
-        tags = np.zeros(len(logits), dtype=np.int64)
-        tags[-1] = best.argmax()
-        for i in range(len(logits) - 1, 0, -1):
-            tags[i - 1] = came_from[i, tags[i]]
-        return tags
+        return best_path(logits, penalty[self._outside] * at_start, penalty)
+
+
+def best_path(
+    logits: Floats, opening: NDArray[np.floating[Any]], following: NDArray[np.floating[Any]]
+) -> NDArray[np.int64]:
+    """The tags of words with the highest sum (Viterbi 1967).
+
+    ``logits`` are (n_words, n_labels); ``opening`` (n_labels,) is added for the first word's tag,
+    ``following`` (n_labels, n_labels) for each tag after another.
+    """
+    best = logits[0] + opening
+    came_from = np.zeros(logits.shape, dtype=np.int64)
+    for i in range(1, len(logits)):
+        scores = best[:, None] + following
+        came_from[i] = scores.argmax(axis=0)
+        best = scores.max(axis=0) + logits[i]
+    tags = np.zeros(len(logits), dtype=np.int64)
+    tags[-1] = best.argmax()
+    for i in range(len(logits) - 1, 0, -1):
+        tags[i - 1] = came_from[i, tags[i]]
+    return tags
 
 
 def repeated(texts: Sequence[tuple[str, Words]]) -> list[list[int]]:
