@@ -243,7 +243,8 @@ def _both_ways(kit: Kit, task: str) -> Pipeline | None:
 def _lead(default: Answer, quoted: Answer) -> float:
     """The log-odds from the scores, which count spans alone or "no answer" among them.
 
-    Scores that were calibrated are no such shares; the sign is right all the same.
+    Scores that were calibrated, or count what spans agree on, are no such shares; the sign is right
+    all the same.
     """
     if not quoted:
         return math.inf  # there is nothing to quote from
