@@ -21,7 +21,7 @@ from pathlib import Path
 from statistics import mean
 from typing import Any
 
-from variants import CrfHead, mixed
+from variants import CrfHead, CrfTaughtHead, mixed
 
 from nlpkit.engines import choose
 from nlpkit.engines.torch import training_precision
@@ -86,11 +86,11 @@ def without_tweets(recipe: Recipe) -> Recipe:
     return learning_from(recipe, "sentiment", reviews)
 
 
-def with_crf(recipe: Recipe) -> Recipe:
+def with_crf(recipe: Recipe, head: type[CrfHead]) -> Recipe:
     """Tags whose order is learned too, from sequences; they are not smoothed."""
 
     def change(task: Task) -> Task:
-        return replace(task, kind=CrfHead.kind) if task.kind == TokenHead.kind else task
+        return replace(task, kind=head.kind) if task.kind == TokenHead.kind else task
 
     return tasks_changed(recipe, change)
 
@@ -139,7 +139,8 @@ CHANGES: dict[str, Change] = {
     "large_batches": lambda r: tasks_changed(r, lambda t: replace(t, batch_tokens=3072)),
     "near_negatives": lambda r: without_way(r, "near"),
     "altered_negatives": lambda r: without_way(r, "altered"),
-    "crf": with_crf,
+    "crf": lambda r: with_crf(r, CrfHead),
+    "crf_taught": lambda r: with_crf(r, CrfTaughtHead),
     "masked_language": after_masking,
     "layer_mix": lambda r: r,
 }
