@@ -21,6 +21,7 @@ from pathlib import Path
 from statistics import mean
 from typing import Any
 
+from masked import MASKED
 from variants import CrfHead, CrfTaughtHead, mixed
 
 from nlpkit.engines import choose
@@ -34,8 +35,6 @@ from nlpkit.training.trainer import Progress, Start, start_of, train
 
 RESULTS = Path(__file__).parent / "results" / "ablation.jsonl"
 WORK = Path("runs") / "ablation"
-#: Where masked.py leaves the backbone.
-MASKED = Path("runs") / "masked"
 BASE = "as it is"
 
 Run = dict[str, Any]
@@ -182,7 +181,8 @@ def main() -> None:
             small = shortened(recipe, options.tokens, options.examples)
             changed = CHANGES[name](replace(small, seed=seed))
             start = start_of(changed)
-            BACKBONES.get(name, lambda backbone: None)(start.backbone)
+            if name in BACKBONES:
+                BACKBONES[name](start.backbone)
             found = run_one(changed, start, options.work, key, device)
             options.results.parent.mkdir(parents=True, exist_ok=True)
             with options.results.open("a") as file:

@@ -16,8 +16,6 @@ from __future__ import annotations
 
 import argparse
 import ast
-import csv
-import gzip
 from collections.abc import Sequence
 from statistics import mean
 from typing import Any
@@ -29,7 +27,7 @@ import nlpkit
 from nlpkit.heads import SpanHead, TokenHead
 from nlpkit.metrics import answer_f1, exact_match
 from nlpkit.pipeline import Pipeline
-from nlpkit.readers import QAExample
+from nlpkit.readers import QAExample, read_classified
 from nlpkit.training.recipe import load_recipe_module
 from nlpkit.training.scores import entity_f1
 
@@ -108,14 +106,14 @@ def reviews() -> list[QAExample]:
     for source in module.REVIEWS:
         if "dev" not in source.file:
             continue
-        with gzip.open(source.path(), "rt", newline="", encoding="utf-8") as file:
-            rows = [*csv.DictReader(file)]
-        for row in rows:
-            if module.MARK not in row["human_ans_spans"]:
-                start, end = ast.literal_eval(row["human_ans_indices"])
-                span = (start, row["review"][start:end])
-                context = row["review"].replace(module.MARK, "").rstrip()
-                found.append(QAExample(row["question"], context, (span,)))
+        asked = read_classified(source.path(), "question", "human_ans_spans")
+        placed = read_classified(source.path(), "review", "human_ans_indices")
+        for question, review in zip(asked, placed, strict=True):
+            if module.MARK not in question.labels[0]:
+                start, end = ast.literal_eval(review.labels[0])
+                span = (start, review.text[start:end])
+                context = review.text.replace(module.MARK, "").rstrip()
+                found.append(QAExample(question.text, context, (span,)))
     return found
 
 

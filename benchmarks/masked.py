@@ -31,6 +31,7 @@ from nlpkit.huggingface import ANCESTOR, load_backbone, load_tokenizer, resolve
 from nlpkit.readers import read_classified
 from nlpkit.training.recipe import load_recipe_module
 
+#: Where it is left, and ablation.py finds it.
 MASKED = Path("runs") / "masked"
 SHARE, TO_MASK, TO_OTHER = 0.15, 0.8, 0.1
 LONGEST, BATCH_TOKENS = 192, 2048

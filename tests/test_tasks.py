@@ -17,7 +17,6 @@ import pytest
 
 import nlpkit
 from nlpkit.heads import Reading, SpanHead, make_head
-from nlpkit.heads.span import N_WEIGHED
 from nlpkit.readers import QAExample, Sentence, read_jsonl
 from nlpkit.text import Window
 from nlpkit.training.items import check_examples
@@ -90,8 +89,6 @@ def test_answers_are_chosen_alike_in_recipe_bundle_and_benchmark(
     peers = Path(__file__).parents[1] / "benchmarks" / "peers"
     monkeypatch.syspath_prepend(peers)
     peer = runpy.run_path(str(peers / "transformers_side.py"))
-    assert peer["N_WEIGHED"] == N_WEIGHED
-    assert {"consensus": peer["CONSENSUS"], "length_cost": peer["LENGTH_COST"]} == qa.CHOICE
 
     head, rng = SpanHead(**qa.CHOICE), np.random.default_rng(0)
     (encoded,) = nlpkit.load().encoder.encode([CONTEXT])
@@ -103,7 +100,7 @@ def test_answers_are_chosen_alike_in_recipe_bundle_and_benchmark(
         (quoted,) = head.decode(logits, reading, no_answer=False)
         _, spans = head.candidates(logits, reading, 1, 30)
         scores = {(span.start, span.end): span.score for span in spans}
-        assert peer["chosen"](scores, opened) == [quoted.start, quoted.end]
+        assert peer["chosen"](scores, opened, **head.choice) == [quoted.start, quoted.end]
 
 
 def test_parts_of_a_review() -> None:

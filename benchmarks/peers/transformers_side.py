@@ -15,8 +15,6 @@ STRIDE = 64
 KINDS = {"ner": "token-classification"}
 #: The windows of nlpkit's question answering, and the longest answer in words.
 PAIR_SIZE, PAIR_OVERLAP, MAX_WORDS = 320, 96, 30
-#: How nlpkit's head chooses among the best spans (nlpkit.heads.SpanHead).
-N_WEIGHED, CONSENSUS, LENGTH_COST = 10, 0.8, 0.07
 N_SHAPES = 7
 
 
@@ -31,6 +29,7 @@ class Transformers:
         self.shapes: dict[str, list[int]] = {}
         self.models: dict[str, Any] = {}
         self.stride = {"stride": STRIDE} if settings.get("long") else {}
+        self.choice = settings.get("choice", {})
         self.dtype = torch.bfloat16 if settings["device"].startswith("cuda") else torch.float32
         for task, folder in models.items():
             self.models[task] = self._loaded(task, folder, settings["device"])
@@ -50,7 +49,7 @@ class Transformers:
 
         tokenizer = AutoTokenizer.from_pretrained(folder)
         if task == "qa":
-            return Reader(folder, tokenizer, device, self.dtype, self.shapes)
+            return Reader(folder, tokenizer, device, self.dtype, self.shapes, self.choice)
         from transformers import pipeline
 
         give_shapes(tokenizer, self.shapes)
@@ -113,16 +112,26 @@ class Transformers:
 
 
 class Reader:
-    """Answers from AutoModelForQuestionAnswering: windows, batches by length, spans weighed."""
+    """Answers from AutoModelForQuestionAnswering: windows, batches by length, spans weighed.
+
+    ``choice`` is what :func:`chosen` is told of the bundle's head.
+    """
 
     def __init__(
-        self, folder: str, tokenizer: Any, device: str, dtype: Any, shapes: dict[str, list[int]]
+        self,
+        folder: str,
+        tokenizer: Any,
+        device: str,
+        dtype: Any,
+        shapes: dict[str, list[int]],
+        choice: dict[str, Any],
     ) -> None:
         from transformers import AutoModelForQuestionAnswering
 
         self.model = AutoModelForQuestionAnswering.from_pretrained(folder, dtype=dtype)
         self.model = self.model.to(device).eval()
         self.tokenizer, self.device, self.shapes = tokenizer, device, shapes
+        self.choice = choice
 
     def answer(self, pairs: list[Any], batch: int) -> list[list[int] | None]:
         import torch
@@ -164,7 +173,7 @@ class Reader:
                 for score, start, end in found:
                     known[start, end] = max(score, known.get((start, end), score))
                 words[origins[row]] |= opened
-        return [chosen(*one) for one in zip(spans, words, strict=True)]
+        return [chosen(*one, **self.choice) for one in zip(spans, words, strict=True)]
 
     def _types(self, encoded: Any, pairs: list[Any], origins: list[int]) -> list[list[int]]:
         if not self.shapes:
@@ -198,30 +207,38 @@ class Reader:
         distance = words[None] - words[:, None]
         scores[(distance < 0) | (distance >= MAX_WORDS)] = -np.inf
         flat = scores.ravel()
-        best = np.argpartition(flat, -min(N_WEIGHED, len(flat)))[-N_WEIGHED:]
+        n_best = min(self.choice["n_weighed"], len(flat))
+        best = np.argpartition(flat, -n_best)[-n_best:]
         pairs = [divmod(int(place), len(inside)) for place in best if np.isfinite(flat[place])]
         found = [(float(scores[i, j]), int(bounds[i][0]), int(bounds[j][1])) for i, j in pairs]
         return found, {*bounds[opens, 0].tolist()}
 
 
-def chosen(scores: dict[tuple[int, int], float], words: set[int]) -> list[int] | None:
-    """The span worth most of the best: its share and its expected F1 against the others."""
+def chosen(
+    scores: dict[tuple[int, int], float],
+    words: set[int],
+    *,
+    n_weighed: int,
+    consensus: float,
+    length_cost: float,
+) -> list[int] | None:
+    """The span worth most of the best, as nlpkit.heads.SpanHead has it."""
     import numpy as np
 
     if not scores:
         return None
-    spans = sorted(scores, key=lambda span: -scores[span])[:N_WEIGHED]
+    spans = sorted(scores, key=lambda span: -scores[span])[:n_weighed]
     opened = np.array(sorted(words))
     first, last = (
         np.searchsorted(opened, places, side="right") - 1
         for places in ([start for start, _ in spans], [end - 1 for _, end in spans])
     )
-    summed = np.array([scores[span] for span in spans]) - LENGTH_COST * (last - first)
+    summed = np.array([scores[span] for span in spans]) - length_cost * (last - first)
     shares = np.exp(summed - summed.max())
     common = np.minimum(last[:, None], last) - np.maximum(first[:, None], first) + 1
     n_words = last - first + 1
     f1 = 2 * np.maximum(common, 0) / (n_words[:, None] + n_words)
-    return [*spans[int(((1 - CONSENSUS) * shares + CONSENSUS * (f1 @ shares)).argmax())]]
+    return [*spans[int(((1 - consensus) * shares + consensus * (f1 @ shares)).argmax())]]
 
 
 if __name__ == "__main__":

@@ -28,7 +28,7 @@ from nlpkit.bench.texts import Pair, Texts, token_counts, write_texts
 from nlpkit.bundle import read_bundle
 from nlpkit.engines import cpu_limit
 from nlpkit.errors import NlpkitError
-from nlpkit.heads import SequenceHead
+from nlpkit.heads import SequenceHead, SpanHead
 from nlpkit.text import TextEncoder
 
 #: The floor and the aim of a comparison with a peer: so many times faster.
@@ -105,6 +105,10 @@ class Bench:
         self.window: int = bundle.manifest.window
         self.bundle = bundle.manifest.id
         self.classes = [n for n, h in bundle.heads.items() if isinstance(h.head, SequenceHead)]
+        #: How answers are chosen, which no exported model says.
+        self.choice = next(
+            (h.head.choice for h in bundle.heads.values() if isinstance(h.head, SpanHead)), {}
+        )
         self._models = self.work / "models" / f"{bundle.manifest.id}-{bundle.sha256[:12]}"
         self._texts = self.work / "texts"
         for folder in (self._models, self._texts):
@@ -182,7 +186,7 @@ class Bench:
         return [python, side_folder() / peer.script], models
 
     def peer_settings(self, peer: Peer) -> dict[str, Any]:
-        settings = {**peer.settings, "device": self.device}
+        settings = {**peer.settings, "device": self.device, "choice": self.choice}
         limit = cpu_limit()
         if limit < (os.cpu_count() or 1):  # few libraries look at quota and affinity
             settings["threads"] = limit

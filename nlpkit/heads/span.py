@@ -68,7 +68,7 @@ class SpanHead:
         self.span_calibration = _line("span_calibration", span_calibration)
         self.consensus = consensus
         self.length_cost = length_cost
-        self._weighs = consensus > 0 or length_cost > 0
+        self._n_weighed = N_WEIGHED if consensus > 0 or length_cost > 0 else 1
 
     def config(self) -> dict[str, Any]:
         return {
@@ -76,6 +76,15 @@ class SpanHead:
             "temperature": self.temperature,
             "calibration": self.calibration and [*self.calibration],
             "span_calibration": self.span_calibration and [*self.span_calibration],
+            "consensus": self.consensus,
+            "length_cost": self.length_cost,
+        }
+
+    @property
+    def choice(self) -> dict[str, Any]:
+        """How a span is chosen among the best."""
+        return {
+            "n_weighed": self._n_weighed,
             "consensus": self.consensus,
             "length_cost": self.length_cost,
         }
@@ -136,7 +145,7 @@ class SpanHead:
     ) -> tuple[float, list[Span]]:
         """The score of "no answer", and the spans to choose from, the highest score first."""
         null = min(float(part[0].sum()) for part in logits)
-        n_spans = max(n_best, N_WEIGHED) if self._weighs else n_best
+        n_spans = max(n_best, self._n_weighed)
         found = self._spans(logits, reading, n_spans, max_words, reading.encoded.word_starts)
         if not found:  # one word longer than a window: no span begins and ends at its borders
             anywhere = np.ones(len(reading.encoded), dtype=bool)
