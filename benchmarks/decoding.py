@@ -3,8 +3,9 @@
     python benchmarks/decoding.py base-en --precision int8
 
 Entities, on CoNLL-2003's testa: the best tag of each word by itself; the best legal sequence of
-tags; a text's repeated names read alike (the bundle's own `agreement`). Strict F1 of sentences and
-of whole documents.
+tags; a text's repeated names read alike (the bundle's own `agreement`); what follows what counted,
+fitted on every other text and scored on the rest, both ways. Strict F1 of sentences, of whole
+documents, and of sentences in lower and upper case.
 
 Answers, with something always quoted, on four held-out articles of SQuAD's training part and on
 reviews of SubjQA's dev parts, whose answers are longer and were never learned from: the span of the
@@ -17,6 +18,7 @@ from __future__ import annotations
 import argparse
 import ast
 from collections.abc import Sequence
+from dataclasses import astuple
 from statistics import mean
 from typing import Any
 
@@ -25,11 +27,12 @@ from numpy.typing import NDArray
 
 import nlpkit
 from nlpkit.heads import SpanHead, TokenHead
-from nlpkit.metrics import answer_f1, exact_match
+from nlpkit.metrics import ClassScore, answer_f1, exact_match
 from nlpkit.pipeline import Pipeline
 from nlpkit.readers import QAExample, read_classified
 from nlpkit.training.recipe import load_recipe_module
-from nlpkit.training.scores import entity_f1
+from nlpkit.training.scores import entity_score
+from nlpkit.training.transitions import fit_transitions
 
 
 class Independent(TokenHead):
@@ -38,12 +41,14 @@ class Independent(TokenHead):
     As the usual scorers have it, an I- that continues nothing begins an entity.
     """
 
-    def _legal_tags(self, logits: NDArray[Any], of_text: NDArray[Any]) -> NDArray[np.int64]:
+    def tag(self, logits: NDArray[Any], of_text: NDArray[Any] | None = None) -> NDArray[np.int64]:
         tags: NDArray[np.int64] = logits.argmax(axis=1)
-        begins = np.diff(of_text, prepend=-1) != 0
-        before = np.where(begins, self._outside, np.roll(tags, 1))
-        begin = [self.labels.index(f"B-{name[2:]}") if name != "O" else 0 for name in self.labels]
-        return np.where(self._legal[before, tags], tags, np.array(begin)[tags])
+        types = [name[2:] for name in self.labels]
+        begin = np.array([types.index(name) for name in types])
+        goes_on = np.roll(begin[tags], 1) == begin[tags]
+        of_text = np.zeros(len(tags)) if of_text is None else of_text
+        goes_on[np.diff(of_text, prepend=-1) != 0] = False
+        return np.where(goes_on, tags, begin[tags])
 
 
 class Several(SpanHead):
@@ -58,18 +63,35 @@ class Several(SpanHead):
 
 
 def entities(kit: Pipeline) -> None:
-    config = kit.head("ner").head.config()
-    ways = {
-        "each word alone": Independent(**{**config, "agreement": 0.0}),
-        "legal sequences": TokenHead(**{**config, "agreement": 0.0}),
-        "repeated names alike": TokenHead(**config),
-    }
+    config = {**kit.head("ner").head.config(), "transitions": None}
     ner = load_recipe_module("ner")
-    parts = {"sentences": ner.sentences(), "documents": ner.documents()}
-    print(f"entities, testa: strict F1 of {' and '.join(parts)}")
-    for way, head in ways.items():
-        tagger = kit.with_head("ner", head)
-        scores = [entity_f1(tagger, examples) for examples in parts.values()]
+    parts = {
+        "sentences": ner.sentences(),
+        "documents": ner.documents(),
+        "lower case": ner.in_case(str.lower),
+        "upper case": ner.in_case(str.upper),
+    }
+    plain = kit.with_head("ner", TokenHead(**config))
+
+    def fitted(half: int) -> Pipeline:
+        """With the transitions of the other half."""
+        others = [example for examples in parts.values() for example in examples[1 - half :: 2]]
+        learned = fit_transitions(plain, "ner", others)
+        return kit.with_head("ner", TokenHead(**{**config, "transitions": learned}))
+
+    alone, legal = (head(**{**config, "agreement": 0.0}) for head in (Independent, TokenHead))
+    ways = {
+        "each word alone": [kit.with_head("ner", alone)] * 2,
+        "legal sequences": [kit.with_head("ner", legal)] * 2,
+        "repeated names alike": [plain, plain],
+        "what follows what": [fitted(0), fitted(1)],
+    }
+    print(f"entities, testa: strict F1 of {', '.join(parts)}")
+    for way, taggers in ways.items():
+        scores = []
+        for examples in parts.values():
+            halves = [entity_score(kit, examples[i::2]) for i, kit in enumerate(taggers)]
+            scores.append(ClassScore(*np.sum([astuple(one) for one in halves], axis=0)).f1)
         print(f"{way:22}{'  '.join(f'{score:.4f}' for score in scores)}")
 
 

@@ -1,6 +1,7 @@
 """What nlpkit's models do without, for benchmarks/ablation.py to try: a CRF, a mix of layers.
 
-A CRF (Lafferty et al. 2001) learns what tag follows which; nlpkit's head only knows what is legal.
+A CRF (Lafferty et al. 2001) learns what tag follows which while it learns the tags; nlpkit's head
+learns it afterwards, or only knows what is legal.
 A mix of layers (Peters et al. 2018, ELMo) gives a head the mean of all layers' states, weighed by
 what it learns; nlpkit's heads read the last.
 """
@@ -17,8 +18,9 @@ from transformers import PreTrainedModel
 
 from nlpkit.heads import HEADS
 from nlpkit.heads.base import Array, Floats, Parameters
-from nlpkit.heads.token import IGNORE, TokenHead, best_path
+from nlpkit.heads.token import IGNORE, TokenHead
 from nlpkit.text import Batch, Ints
+from nlpkit.training.transitions import sequence_loss
 
 #: How much faster than their group transitions learn, and a mix's weights: a short run has to move
 #: them by as much as matters.
@@ -58,25 +60,11 @@ class CrfHead(TokenHead):
         )
         tags = targets.new_zeros(shape).index_put((rows, steps), targets[rows, places])
         there = torch.arange(shape[1], device=logits.device) < n_words[:, None]
+        return sequence_loss(of_words, tags, there, transitions) / n_words.sum()
 
-        before = torch.cat([tags.new_full((len(tags), 1), len(self.labels)), tags[:, :-1]], dim=1)
-        steps_taken = of_words.gather(2, tags[..., None])[..., 0] + transitions[before, tags]
-        right = (steps_taken * there).sum(1)
-
-        sums = transitions[-1] + of_words[:, 0]
-        for i in range(1, shape[1]):
-            following = torch.logsumexp(sums[:, :, None] + transitions[:-1], dim=1) + of_words[:, i]
-            sums = torch.where(there[:, i, None], following, sums)
-        lost = torch.logsumexp(sums, dim=1) - right
-        return lost[n_words > 0].sum() / n_words.sum()
-
-    def _legal_tags(self, logits: Floats, of_text: Ints) -> NDArray[np.int64]:
-        transitions = (self._learned * FASTER).detach().cpu().numpy()
-        illegal = np.where(self._legal, 0.0, -1e9)
-        opening, following = illegal[self._outside] + transitions[-1], illegal + transitions[:-1]
-        firsts = np.flatnonzero(np.diff(of_text, prepend=-1))
-        parts = np.split(logits, firsts[1:])
-        return np.concatenate([best_path(part, opening, following) for part in parts])
+    def tag(self, logits: Floats, of_text: Ints | None = None) -> NDArray[np.int64]:
+        learned = (self._learned * FASTER).detach().cpu().numpy()
+        return TokenHead(self.labels, transitions=learned).tag(logits, of_text)
 
 
 class CrfTaughtHead(CrfHead):
@@ -84,8 +72,8 @@ class CrfTaughtHead(CrfHead):
 
     kind: ClassVar[str] = "crf-taught"
 
-    def _legal_tags(self, logits: Floats, of_text: Ints) -> NDArray[np.int64]:
-        return TokenHead._legal_tags(self, logits, of_text)
+    def tag(self, logits: Floats, of_text: Ints | None = None) -> NDArray[np.int64]:
+        return TokenHead.tag(self, logits, of_text)
 
 
 HEADS |= {head.kind: head for head in (CrfHead, CrfTaughtHead)}

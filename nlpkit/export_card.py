@@ -118,6 +118,11 @@ def _token_differences(origin: Origin) -> list[str]:
         f"nlpkit reads a text of any length in overlapping windows of {origin.window} tokens; the "
         f"pipeline cuts at {origin.max_length} unless it is given a `stride`.",
     ]
+    if origin.head.transitions:
+        lines.append(
+            "nlpkit adds to a tag's logit what it is worth after the tag before it: the head's "
+            "`transitions` in the bundle's `bundle.json`, divided by its `temperature`."
+        )
     if origin.head.agreement:
         lines.append(
             "nlpkit reads capitalised words that a text repeats alike: of the log-probability of "

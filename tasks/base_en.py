@@ -336,7 +336,7 @@ KNOWN_FAILURES = (
     "Other languages: the vocabulary is English and uncased; a warning is given where much of a "
     "text is unknown to it.",
     "Entities are those of newswire of 1996: products, dates, amounts and diseases are not among "
-    "them; text in lower or upper case throughout costs more than a point of F1.",
+    "them; text in lower or upper case throughout costs two points of F1.",
     "Sentiment reads the surface: irony and long documents with a turn at the end are often wrong; "
     "mixed reviews and short phrases are hardly ever called neutral.",
     "Topic knows the four classes of AG News and gives one of them to any text.",
@@ -344,8 +344,8 @@ KNOWN_FAILURES = (
     "wrong quotation or none; a well-made trick question without an answer is often answered.",
     "The default is cautious: questions that a text answers in other words are often refused; "
     "no_answer=False quotes the best span all the same.",
-    "Tweets and forum posts: it finds two in three of the persons and locations there, but nearly "
-    "half of what it marks as such is wrong (WNUT-17).",
+    "Tweets and forum posts: it finds three in five of the persons and locations there, and two in "
+    "five that it marks as such are wrong (WNUT-17).",
     "Zero-shot labels follow word meaning, not logic: negations and abstract labels fail.",
 )
 

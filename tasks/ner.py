@@ -1,7 +1,7 @@
 """Named entities in English news: PER, ORG, LOC, MISC.
 
 Data     CoNLL-2003 English (Tjong Kim Sang and De Meulder 2003), 14,041 training sentences; testa
-         (3,250) watches the training and fits the confidence.
+         (3,250) watches the training and fits the confidence and what follows what.
 Terms    The Reuters text is under a research agreement with NIST: weights trained here are for
          research and evaluation; see WEIGHTS-LICENSE beside the bundle.
 Convert  IOB1 tags to IOB2; the words of a sentence are joined by single spaces. Half of the
@@ -152,9 +152,17 @@ def in_case(change: Callable[[str], str]) -> list[TokenExample]:
 
 
 def calibration() -> list[TokenExample]:
-    """All that the dev scores are taken on."""
+    """All that the dev scores are taken on, for the confidence and the transitions."""
     lower, upper = in_case(str.lower), in_case(str.upper)
     return [*sentences(), *documents(), *lower, *upper]
+
+
+def fit(kit: Pipeline) -> dict[str, dict[str, Any]]:
+    """What it is worth that one tag follows another."""
+    # Not at the top: recipes are read where torch is not installed.
+    from nlpkit.training.transitions import fit_transitions
+
+    return {"ner": {"transitions": fit_transitions(kit, "ner", calibration())}}
 
 
 def task(epochs: float = 4, own_layers: int = 0) -> Task:
@@ -188,4 +196,5 @@ def recipe() -> Recipe:
         lower=0.05,
         upper=0.05,
         evaluate_tokens=1_200_000,
+        fit=fit,
     )

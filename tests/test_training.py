@@ -406,7 +406,14 @@ def test_heads_alone_learn(recipe: Recipe, tmp_path: Path, monkeypatch: pytest.M
     )
     qa = replace(qa, config={"length_cost": 0.5})
     tasks = (*(replace(task, epochs=0) for task in (ner, qa, embedding)), learns)
-    heads_only = replace(recipe, version=2, tasks=tasks, heads_only=True)
+    n_tags = len(ner.config["labels"])
+    learned = np.eye(n_tags + 1, n_tags).tolist()
+
+    def fit(kit: Pipeline) -> dict[str, dict[str, Any]]:
+        assert kit.head("mood").head.config()["dense"] == 6, "the heads as they have learned"
+        return {"ner": {"transitions": learned}}
+
+    heads_only = replace(recipe, version=2, tasks=tasks, heads_only=True, fit=fit)
     with pytest.raises(InputError, match="only heads learn in small: expected a bundle"):
         train_recipe(heads_only, tmp_path / "second")
     second = train_recipe(heads_only, tmp_path / "second", begin_from=first)
@@ -422,6 +429,7 @@ def test_heads_alone_learn(recipe: Recipe, tmp_path: Path, monkeypatch: pytest.M
     assert after.heads["mood"].branch == "mood"
     said = {**before.heads["qa"].head.config(), "length_cost": 0.5}
     assert after.heads["qa"].head.config() == said
+    assert after.heads["ner"].head.config()["transitions"] == learned
     assert after.manifest.id == "small-2"
     training = after.manifest.training
     assert training["from"] == f"small-1 {before.sha256}"
@@ -760,8 +768,8 @@ def test_recipes_by_name_and_path(tmp_path: Path) -> None:
     with pytest.raises(
         UnknownNameError,
         match="known: base_en, base_en_answers, base_en_classes, base_en_confidence, "
-        "base_en_embedding, base_en_entities, base_en_joint, base_en_quotes, base_en_reviews, ner, "
-        "qa, sentiment, topic",
+        "base_en_embedding, base_en_entities, base_en_joint, base_en_quotes, base_en_reviews, "
+        "base_en_sequences, ner, qa, sentiment, topic",
     ):
         load_recipe("cooking")
     path = tmp_path / "mine.py"

@@ -32,7 +32,7 @@ def test_probabilities_are_those_of_the_tagger(kits: list[Pipeline]) -> None:
     assert isinstance(head, TokenHead)
     assert example.probabilities.shape == (6, len(head.labels))
     np.testing.assert_allclose(example.probabilities.sum(axis=1), 1, atol=2e-3)
-    tags, _ = head.tag(np.log(example.probabilities.astype(np.float32) + 1e-6))
+    tags = head.tag(np.log(example.probabilities.astype(np.float32) + 1e-6))
     found = [(head.labels[tag][2:]) for tag in tags if head.labels[tag] != "O"]
     assert len(found) >= len(kits[0].ner(TEXTS[0]))
 

@@ -6,10 +6,11 @@ from collections.abc import Iterator, Sequence
 from typing import Any, ClassVar
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from nlpkit.errors import InputError
 from nlpkit.heads.base import Array, Floats, Parameters, Reading, linear, project, softmax
+from nlpkit.heads.paths import Paths
 from nlpkit.text import CASED, N_SHAPES, Batch, Ints, Words, joined, words_of
 from nlpkit.types import Entity
 
@@ -24,8 +25,11 @@ class TokenHead:
 
     A word is tagged by its first token, so an entity never begins or ends inside a word. Tags
     follow each other legally: the best sequence in which ``I-X`` only comes after ``B-X`` or
-    ``I-X`` (Viterbi). With ``word_shape`` the shape of each word (nlpkit.text.SHAPES) adds a
-    learned term to its logits: capitals for uncased backbones that were not given them.
+    ``I-X`` (nlpkit.heads.paths). ``transitions`` are added to the logits where a tag follows
+    another: (n_labels + 1, n_labels), from rows to columns, the last row for a text's first word,
+    fitted after training (nlpkit.training.transitions). With ``word_shape`` the shape of each word
+    (nlpkit.text.SHAPES) adds a learned term to its logits: capitals for uncased backbones that
+    were not given them.
 
     ``agreement`` is how far capitalised words that a text repeats are read alike: the share of the
     mean over all places where the word stands, in what its type is there (one sense per discourse,
@@ -41,6 +45,7 @@ class TokenHead:
         word_shape: bool = False,
         temperature: float = 1.0,
         agreement: float = 0.0,
+        transitions: ArrayLike | None = None,
     ) -> None:
         if not 0 <= agreement <= 1:
             raise InputError(f"agreement is {agreement!r}; expected a share between 0 and 1")
@@ -48,13 +53,15 @@ class TokenHead:
         self.agreement = agreement
         self.word_shape = word_shape
         self.temperature = temperature
+        self.transitions: list[list[float]] | None = (
+            None if transitions is None else np.asarray(transitions).tolist()
+        )
         self._types = _entity_types(self.labels)
         #: The number of each label's type; "O" is one.
         self.kinds = np.array([[*dict.fromkeys(self._types)].index(kind) for kind in self._types])
         self._same_type = self.kinds[:, None] == self.kinds
         self._opens = np.array([label.startswith("B-") for label in self.labels])
-        self._legal = _legal_transitions(self.labels)
-        self._follow_all = np.asarray(self._legal.all(axis=0))
+        self._paths = Paths(self.labels, transitions)
         self._outside = self.labels.index("O")
 
     @property
@@ -67,6 +74,7 @@ class TokenHead:
             "word_shape": self.word_shape,
             "temperature": self.temperature,
             "agreement": self.agreement,
+            **({"transitions": self.transitions} if self.transitions else {}),
         }
 
     def parameter_shapes(self, width: int) -> dict[str, tuple[int, ...]]:
@@ -113,20 +121,31 @@ class TokenHead:
         """What :meth:`decode` gives of each text."""
         results: list[list[Entity]] = [[] for _ in readings]
         read = [i for i, reading in enumerate(readings) if len(reading.encoded)]
-        if not read:
-            return results
-        tokens, of_text = joined([readings[i].encoded for i in read])
+        if read:
+            known = [readings[i] for i in read]
+            words, of_text, of_words = self.of_words([logits[i] for i in read], known)
+            texts = [reading.text for reading in known]
+            for number, entity in self._found(texts, words, of_text, of_words):
+                results[read[number]].append(entity)
+        return results
+
+    def of_words(
+        self, logits: Sequence[Sequence[Floats]], readings: Sequence[Reading]
+    ) -> tuple[Words, Ints, Floats]:
+        """The words of texts that have some, the numbers of their texts, and their logits.
+
+        One row of logits a word, (n_words, n_labels); repeated names are read alike in them.
+        """
+        tokens, of_text = joined([reading.encoded for reading in readings])
         words = words_of(tokens)
-        texts, of_text = [readings[i].text for i in read], of_text[words.firsts]
-        of_tokens = [join_owned(logits[i], readings[i]) for i in read]
-        of_words = (of_tokens[0] if len(read) == 1 else np.concatenate(of_tokens))[words.firsts]
+        of_text = of_text[words.firsts]
+        each = [join_owned(*one) for one in zip(logits, readings, strict=True)]
+        found = (each[0] if len(each) == 1 else np.concatenate(each))[words.firsts]
         if self.agreement:
             (cased,) = CASED[tokens.shapes[words.firsts]].nonzero()
-            groups = _alike(texts, words, cased, of_text)
-            of_words = agreed(of_words, groups, self.kinds, self.agreement)
-        for number, entity in self._found(texts, words, of_text, of_words):
-            results[read[number]].append(entity)
-        return results
+            groups = _alike([reading.text for reading in readings], words, cased, of_text)
+            found = agreed(found, groups, self.kinds, self.agreement)
+        return words, of_text, found
 
     def entities(self, text: str, words: Words, logits: Floats) -> list[Entity]:
         """The entities of a text from the logits of its words, (n_words, n_labels)."""
@@ -137,7 +156,7 @@ class TokenHead:
         self, texts: Sequence[str], words: Words, of_text: Ints, logits: Floats
     ) -> Iterator[tuple[int, Entity]]:
         """The entities of texts, in order, and which text each is of."""
-        tags, probabilities = self.tag(logits, of_text)
+        tags = self.tag(logits, of_text)
         (inside,) = (tags != self._outside).nonzero()
         if not len(inside):
             return
@@ -147,7 +166,8 @@ class TokenHead:
         (first,) = opens.nonzero()
         ends = [*first[1:].tolist(), len(inside)]
         begin, end = inside[first], inside[[one - 1 for one in ends]]
-        of_type = (probabilities[inside] * self._same_type[of_entities]).sum(axis=1)
+        probabilities = softmax(logits[inside] / np.float32(self.temperature))
+        of_type = (probabilities * self._same_type[of_entities]).sum(axis=1)
         rows = zip(
             of_text[begin].tolist(),
             of_entities[first].tolist(),
@@ -161,80 +181,14 @@ class TokenHead:
             score = min(total / n_words, 1.0)
             yield number, Entity(texts[number][start:stop], self._types[tag], start, stop, score)
 
-    def tag(self, logits: Floats, of_text: Ints | None = None) -> tuple[NDArray[np.int64], Floats]:
-        """The best legal tag of each word and the probabilities; (n_words, n_labels) in.
+    def tag(self, logits: Floats, of_text: Ints | None = None) -> NDArray[np.int64]:
+        """The best sequence of tags, one for each word; (n_words, n_labels) in.
 
         ``of_text`` tells the texts of words apart where these are of several.
         """
         if of_text is None:
             of_text = np.zeros(len(logits), dtype=np.int64)
-        logits = logits / np.float32(self.temperature)
-        return self._legal_tags(logits, of_text), softmax(logits)
-
-    def _legal_tags(self, logits: Floats, of_text: Ints) -> NDArray[np.int64]:
-        """The best legal tags of the words of texts that stand one after another."""
-        tags: NDArray[np.int64] = logits.argmax(axis=1)
-        before = np.full_like(tags, self._outside)
-        before[1:] = np.where(of_text[1:] == of_text[:-1], tags[:-1], self._outside)
-        legal = self._legal[before, tags]
-        if not legal.all():
-            for number in np.unique(of_text[~legal]):
-                first, last = np.searchsorted(of_text, [number, number + 1])
-                tags[first:last] = self._best_legal(logits[first:last])
-        return tags
-
-    def _best_legal(self, logits: Floats) -> NDArray[np.int64]:
-        """Each word's best tag, and the best legal path around those that cannot stand there.
-
-        The path is the best of the whole text: every stretch has its own best one, and where two
-        meet the transition is legal.
-        """
-        tags: NDArray[np.int64] = logits.argmax(axis=1)
-        before = np.concatenate([[self._outside], tags[:-1]])
-        mended: list[tuple[int, int]] = []
-        for wrong in np.flatnonzero(~self._legal[before, tags]).tolist():
-            if mended and wrong < mended[-1][1]:
-                continue
-            first, last, step = wrong, wrong + 1, 1
-            while last < len(tags) and not self._follow_all[tags[last]]:
-                last += 1
-            path = tags[first:last]
-            while first == wrong or (first and not self._legal[tags[first - 1], path[0]]):
-                first, step = max(first - step, 0), 2 * step
-                while mended and first < mended[-1][1]:
-                    first = min(first, mended.pop()[0])
-                path = self._viterbi(logits[first:last], at_start=first == 0)
-                if first == 0:
-                    break
-            tags[first:last] = path
-            mended.append((first, last))
-        return tags
-
-    def _viterbi(self, logits: Floats, at_start: bool) -> NDArray[np.int64]:
-        """The best legal path; that of a text's beginning starts outside of all entities."""
-        penalty = np.where(self._legal, 0.0, -1e9)
-        return best_path(logits, penalty[self._outside] * at_start, penalty)
-
-
-def best_path(
-    logits: Floats, opening: NDArray[np.floating[Any]], following: NDArray[np.floating[Any]]
-) -> NDArray[np.int64]:
-    """The tags of words with the highest sum (Viterbi 1967).
-
-    ``logits`` are (n_words, n_labels); ``opening`` (n_labels,) is added for the first word's tag,
-    ``following`` (n_labels, n_labels) for each tag after another.
-    """
-    best = logits[0] + opening
-    came_from = np.zeros(logits.shape, dtype=np.int64)
-    for i in range(1, len(logits)):
-        scores = best[:, None] + following
-        came_from[i] = scores.argmax(axis=0)
-        best = scores.max(axis=0) + logits[i]
-    tags = np.zeros(len(logits), dtype=np.int64)
-    tags[-1] = best.argmax()
-    for i in range(len(logits) - 1, 0, -1):
-        tags[i - 1] = came_from[i, tags[i]]
-    return tags
+        return self._paths.best(logits, of_text)
 
 
 def repeated(texts: Sequence[tuple[str, Words]]) -> list[list[int]]:
@@ -304,10 +258,3 @@ def _entity_types(labels: tuple[str, ...]) -> tuple[str, ...]:
             f"labels of a token head are {list(labels)}; expected IOB2: O once, and B-X with I-X"
         )
     return tuple("" if label == "O" else label[2:] for label in labels)
-
-
-def _legal_transitions(labels: tuple[str, ...]) -> NDArray[np.bool_]:
-    """legal[a, b]: tag b may follow tag a. I-X needs B-X or I-X before it."""
-    return np.array(
-        [[b[:2] != "I-" or (a != "O" and a[2:] == b[2:]) for b in labels] for a in labels]
-    )

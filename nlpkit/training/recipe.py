@@ -107,9 +107,9 @@ class Recipe:
     ``keep_every`` is more than 1, at every so manieth step, weighing so much more there. Attention
     weights are dropped out at the rate ``attention_dropout`` (None: the backbone's own).
     ``fit(pipeline)`` runs after training and gives values for heads' configs that are fitted and
-    not trained, such as the threshold of "no answer". ``licence`` says under which terms the
-    weights may be used; it goes beside them as WEIGHTS-LICENSE and, with ``intended_use`` and
-    ``known_failures``, into the card.
+    not trained, such as the threshold of "no answer" or the transitions between tags. ``licence``
+    says under which terms the weights may be used; it goes beside them as WEIGHTS-LICENSE and, with
+    ``intended_use`` and ``known_failures``, into the card.
     """
 
     name: str

@@ -182,6 +182,10 @@ def _train_heads(
 
     with tempfile.TemporaryDirectory() as folder:
         draft = load(str(write(Path(folder) / "draft", False)), device, precision)
+        if recipe.fit:
+            for name, values in recipe.fit(draft).items():
+                heads[name] = _reconfigured(heads[name], values)
+                draft = draft.with_head(name, heads[name].head)
         fitted, facts["calibration"] = calibrate(draft, recipe)
         for name, values in fitted.items():
             heads[name] = _reconfigured(heads[name], values)

@@ -16,11 +16,18 @@ from nlpkit.readers import QAExample, TextExample, TokenExample
 
 def entity_f1(kit: Pipeline, examples: Sequence[TokenExample], task: str = "ner") -> float:
     """Entities with the right borders and label: precision and recall in one."""
+    return entity_score(kit, examples, task).f1
+
+
+def entity_score(
+    kit: Pipeline, examples: Sequence[TokenExample], task: str = "ner"
+) -> metrics.ClassScore:
+    """Entities with the right borders and label, counted."""
     results = kit.ner([example.text for example in examples], task=task)
     found = [{(e.start, e.end, e.label) for e in entities} for entities in results]
     gold = [set(example.spans) for example in examples]
     n_correct = sum(len(a & b) for a, b in zip(found, gold, strict=True))
-    return metrics.ClassScore(n_correct, sum(map(len, found)), sum(map(len, gold))).f1
+    return metrics.ClassScore(n_correct, sum(map(len, found)), sum(map(len, gold)))
 
 
 def accuracy(kit: Pipeline, examples: Sequence[TextExample], task: str) -> float:
