@@ -185,7 +185,7 @@ def _train_heads(
         if recipe.fit:
             for name, values in recipe.fit(draft).items():
                 heads[name] = _reconfigured(heads[name], values)
-                draft = draft.with_head(name, heads[name].head)
+            draft = load(str(write(Path(folder) / "fitted", False)), device, precision)
         fitted, facts["calibration"] = calibrate(draft, recipe)
         for name, values in fitted.items():
             heads[name] = _reconfigured(heads[name], values)
