@@ -26,8 +26,9 @@ from nlpkit.training.items import word_tags
 PIECE = 100
 #: Pieces that are read at once.
 BATCH = 512
-#: How strongly transitions are held to 0: for the sum of their squares, against a word's loss.
-PRIOR = 5e-4
+#: How strongly transitions are held to 0: for the sum of their squares, against the sum of all
+#: words' losses. Few words say little.
+PRIOR = 100.0
 STEPS = 60
 #: What cannot follow, for sums of logarithms.
 IMPOSSIBLE = -1e4
@@ -62,7 +63,7 @@ def fit_transitions(
 
     def lost() -> Tensor:
         optimizer.zero_grad()
-        total = PRIOR * (learned**2).sum()
+        total = PRIOR / n_words * (learned**2).sum()
         total.backward()
         for logits, tags, there in batches:
             scale = log_scale.exp()
