@@ -343,6 +343,22 @@ def test_a_recipe_goes_on_from_a_bundle(recipe: Recipe, tmp_path: Path) -> None:
     assert record["from"] == f"small-1 {read_bundle(first).sha256}"
 
 
+def test_a_head_with_a_hidden_layer_learns(recipe: Recipe, tmp_path: Path) -> None:
+    """And another training goes on from it."""
+    tasks = [
+        replace(task, config={**task.config, "dense": 6}) if task.name == "mood" else task
+        for task in recipe.tasks
+    ]
+    deep = replace(recipe, tasks=tuple(tasks))
+    first = train_recipe(longer(deep, 2), tmp_path / "first", storage="float32")
+    assert values(first)["mood/dense.weight"].shape == (6, 32)
+    assert abs(values(first)["mood/dense.bias"]).max() > 0, "it began with nothing"
+    still = replace(deep, learning_rate=0.0, head_learning_rate=0.0, weight_decay=0.0)
+    second = train_recipe(still, tmp_path / "second", begin_from=first, storage="float32")
+    for name, value in values(first).items():
+        np.testing.assert_array_equal(values(second)[name], value, err_msg=name)
+
+
 @pytest.mark.parametrize("storage", ["float32", "int8"])
 def test_a_training_of_no_step_fits_confidence(
     recipe: Recipe, tmp_path: Path, storage: str

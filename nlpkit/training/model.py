@@ -15,6 +15,9 @@ from nlpkit.errors import InputError
 from nlpkit.heads import Head
 from nlpkit.text import N_SHAPES, Batch
 
+#: What stands for a dot in a parameter's name, which torch allows none.
+DOT = "|"
+
 
 class MultiTaskModel(nn.Module):
     """One transformers encoder, many heads. Parameters of a head are named ``<head>/<name>``.
@@ -48,7 +51,8 @@ class MultiTaskModel(nn.Module):
         width = backbone.config.hidden_size
         for name, head in self.heads.items():
             for parameter, shape in head.parameter_shapes(width).items():
-                self.head_parameters[f"{name}/{parameter}"] = nn.Parameter(
+                key = f"{name}/{parameter}".replace(".", DOT)
+                self.head_parameters[key] = nn.Parameter(
                     _initial(head, parameter, shape, generator)
                 )
 
@@ -148,7 +152,7 @@ class MultiTaskModel(nn.Module):
     def parameters_of(self, name: str) -> dict[str, Tensor]:
         prefix = f"{name}/"
         return {
-            key.removeprefix(prefix): value
+            key.removeprefix(prefix).replace(DOT, "."): value
             for key, value in self.head_parameters.items()
             if key.startswith(prefix)
         }
