@@ -39,6 +39,9 @@ def fit_transitions(
 ) -> list[list[float]]:
     """The transitions of :class:`TokenHead` for examples that the head has not learned from.
 
+    (n_labels + 1, n_labels), from rows to columns, the last row for a text's first word; 0 where a
+    tag cannot follow.
+
     Raises:
         InputError: the task tags no words, or no example has a word.
     """
