@@ -4,7 +4,7 @@
 
 Entities, on CoNLL-2003's testa: the best tag of each word by itself; the best legal sequence of
 tags; a text's repeated names read alike (the bundle's own `agreement`); what follows what counted,
-fitted on every other text and scored on the rest, both ways. Strict F1 of sentences, of whole
+fitted on every other document and scored on the rest, both ways. Strict F1 of sentences, of whole
 documents, and of sentences in lower and upper case.
 
 Answers, with something always quoted, on four held-out articles of SQuAD's training part and on
@@ -19,6 +19,7 @@ import argparse
 import ast
 from collections.abc import Sequence
 from dataclasses import astuple
+from itertools import groupby
 from statistics import mean
 from typing import Any
 
@@ -29,7 +30,7 @@ import nlpkit
 from nlpkit.heads import SpanHead, TokenHead
 from nlpkit.metrics import ClassScore, answer_f1, exact_match
 from nlpkit.pipeline import Pipeline
-from nlpkit.readers import QAExample, read_classified
+from nlpkit.readers import QAExample, TokenExample, read_classified, read_conll
 from nlpkit.training.recipe import load_recipe_module
 from nlpkit.training.scores import entity_score
 from nlpkit.training.transitions import fit_transitions
@@ -72,10 +73,17 @@ def entities(kit: Pipeline) -> None:
         "upper case": ner.in_case(str.upper),
     }
     plain = kit.with_head("ner", TokenHead(**config))
+    by_document = groupby(read_conll(ner.DEV.path()), key=lambda sentence: sentence.document)
+    document_of = [i for i, (_, sentences) in enumerate(by_document) for _ in sentences]
+
+    def of_half(examples: Sequence[TokenExample], half: int) -> list[TokenExample]:
+        """Those of every other document, which are sentences or whole."""
+        numbers = document_of if len(examples) == len(document_of) else range(len(examples))
+        return [e for e, number in zip(examples, numbers, strict=True) if number % 2 == half]
 
     def fitted(half: int) -> Pipeline:
         """With the transitions of the other half."""
-        others = [example for examples in parts.values() for example in examples[1 - half :: 2]]
+        others = [one for examples in parts.values() for one in of_half(examples, 1 - half)]
         learned = fit_transitions(plain, "ner", others)
         return kit.with_head("ner", TokenHead(**{**config, "transitions": learned}))
 
@@ -90,7 +98,7 @@ def entities(kit: Pipeline) -> None:
     for way, taggers in ways.items():
         scores = []
         for examples in parts.values():
-            halves = [entity_score(kit, examples[i::2]) for i, kit in enumerate(taggers)]
+            halves = [entity_score(kit, of_half(examples, i)) for i, kit in enumerate(taggers)]
             scores.append(ClassScore(*np.sum([astuple(one) for one in halves], axis=0)).f1)
         print(f"{way:22}{'  '.join(f'{score:.4f}' for score in scores)}")
 
