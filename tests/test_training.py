@@ -192,6 +192,28 @@ def test_an_embedding_brings_words_for_labels_that_were_never_trained(
     assert read_bundle(alone).words is None
 
 
+def test_words_for_labels_stay_where_the_embedding_does(
+    recipe: Recipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ner, *_, embedding = recipe.tasks
+    before = train_recipe(replace(recipe, tasks=(embedding,)), tmp_path / "before")
+    ner = replace(ner, own_layers=1, train_backbone=False)
+    later = replace(recipe, tasks=(ner, replace(embedding, epochs=0)), freeze_layers=2)
+
+    def again(*_: Any) -> dict[str, Any]:
+        raise AssertionError("the words were read once more")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("nlpkit.training.run.word_vectors", again)
+        after = train_recipe(later, tmp_path / "after", begin_from=before)
+        projection = replace(ner, own_layers=0, train_backbone=True)  # held near the original
+        learning = replace(later, tasks=(projection, later.tasks[1]))
+        for number, other in enumerate((replace(later, freeze_layers=1), learning)):
+            with pytest.raises(AssertionError, match="once more"):
+                train_recipe(other, tmp_path / f"other-{number}", begin_from=before)
+    assert (after / "words.safetensors").read_bytes() == (before / "words.safetensors").read_bytes()
+
+
 def test_too_many_own_layers_are_refused(recipe: Recipe, tmp_path: Path) -> None:
     tasks = (replace(recipe.tasks[0], own_layers=2),)
     with pytest.raises(InputError, match=r"2 own layers .* of 2 layers; expected"):

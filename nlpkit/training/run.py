@@ -226,7 +226,7 @@ def save_trained(
     encoder = start.encoder
     fitted = _as_they_were(recipe, start)
     facts = {**trained.record, "sources": sources(recipe)}
-    words: dict[str, NDArray[Any]] = {}
+    words = _words_as_they_were(trained, recipe, start)
 
     def save(path: Path, how: str) -> Path:
         return save_bundle(
@@ -254,7 +254,7 @@ def save_trained(
         for name, value in values.items():
             fitted[name] = {**fitted.get(name, {}), **value}
         save(twin, "float32")
-    if any(task.kind == PoolingHead.kind for task in recipe.tasks):
+    if not words and any(task.kind == PoolingHead.kind for task in recipe.tasks):
         words |= word_vectors(load(str(twin)), encoder)
         save(twin, "float32")
     save(output, storage)
@@ -270,6 +270,21 @@ def _as_they_were(recipe: Recipe, start: Start) -> dict[str, dict[str, Any]]:
         for task in recipe.tasks
         if task.epochs == 0 and task.calibration is None and task.name in start.heads
     }
+
+
+def _words_as_they_were(trained: Trained, recipe: Recipe, start: Start) -> dict[str, NDArray[Any]]:
+    """The words for zero-shot labels of the bundle gone on from, where its embedding stays."""
+    pooling = [task.name for task in recipe.tasks if task.kind == PoolingHead.kind]
+    frozen = recipe.freeze_layers >= start.backbone.config.num_hidden_layers
+    if start.bundle is None or not frozen or not pooling:
+        return {}
+    after = plugged_heads(trained.model, {})
+    for name in pooling:
+        was = start.heads[name].parameters if name in start.heads else {}
+        now = after[name].parameters
+        if was.keys() != now.keys() or any((was[key] != now[key]).any() for key in now):
+            return {}
+    return dict(start.bundle.words or {})
 
 
 def word_vectors(kit: Pipeline, encoder: TextEncoder) -> dict[str, NDArray[Any]]:
