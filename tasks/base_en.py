@@ -316,7 +316,7 @@ with terms of its own, which the user of the weights must heed:
 - sentiment: SST-2 and SST-5 (no terms stated; MIT and Apache-2.0 repositories), SemEval-2017
   tweets (Twitter's terms), and what a model made of reviews of SubjQA (no terms stated) and of
   SQuADShifts (CC BY 4.0).
-- qa: SQuAD 1.1 and 2.0 (CC BY-SA 4.0), SQuADShifts (CC BY 4.0).
+- qa: SQuAD 1.1 and 2.0 (CC BY-SA 4.0), SQuADShifts (CC BY 4.0), SubjQA (no terms stated).
 - embedding: held near the original's, on texts of the above and of WikiText-2 (CC BY-SA 3.0) and
   BC5CDR (CC BY 4.0); and pairs of SciFact (claims CC BY 4.0, abstracts CC BY-NC 2.0), STS-B
   (CC BY-SA 4.0), CLINC150 (CC BY 3.0), SQuAD, and titles and descriptions of AG News.

@@ -212,3 +212,19 @@ def test_reviews_that_measure_are_not_learned_from(data_folder: Path) -> None:
     assert len(asked) == len(rows) == 253
     assert len(learned) > 7000
     assert not asked & {*learned}
+
+
+def test_questions_about_reviews(data_folder: Path) -> None:
+    """Answers lie where the data says, and nothing is learned from that watches."""
+    recipe = load_recipe_module("base_en_questions")
+    taught, watched = recipe.questions(recipe.TAUGHT), recipe.answered()
+    assert len(taught) == 9106
+    assert sum(bool(example.answers) for example in taught) == 4262
+    for example in (*taught, *watched):
+        for start, answer in example.answers:
+            assert example.context[start : start + len(answer)] == answer
+    assert len(watched) > 200
+    assert not {e.context for e in taught} & {e.context for e in watched}
+    learned = recipe.examples(random.Random(0))
+    assert len(learned) > 50_000
+    assert not any(recipe.base.qa.is_held_out(example) for example in learned)
