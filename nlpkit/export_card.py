@@ -162,14 +162,14 @@ def _span_differences(origin: Origin) -> list[str]:
             f"{origin.head.consensus:.2g} times its expected F1 against all of them."
         )
     for line, over in (
-        (origin.head.calibration, 'all spans and "no answer"'),
-        (origin.head.span_calibration, "spans alone (`no_answer=False`)"),
+        (origin.head.calibration, 'an answer\'s probability p over all spans and "no answer"'),
+        (origin.head.refusal_calibration, 'the probability p of "no answer" over the same'),
+        (origin.head.span_calibration, "an answer's over spans alone (`no_answer=False`)"),
     ):
         if line is not None:
             term = f"{line[0]:.6g} * log(p / (1 - p)) {line[1]:+.6g}"
             lines.append(
-                f"nlpkit's scores are calibrated: of an answer's probability p over {over} it "
-                f"makes 1 / (1 + exp(-({term})))."
+                f"nlpkit's scores are calibrated: of {over} it makes 1 / (1 + exp(-({term})))."
             )
     return lines
 

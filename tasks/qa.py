@@ -74,7 +74,7 @@ SOURCES = (
 
 FITTING = Source(
     file="squad_v2.0/dev-v2.0.json.gz",
-    name="SQuAD 2.0, half of the dev articles (for a threshold and two lines)",
+    name="SQuAD 2.0, half of the dev articles (for a threshold and three lines)",
     licence="CC BY-SA 4.0",
     address="https://github.com/rajpurkar/SQuAD-explorer",
     sha256="7bd595f2bd95a2be1ababb2ca49f5d1866aad3346986acc1fe86b914f9eb0ab7",

@@ -66,6 +66,7 @@ def reading_of(
         SpanHead(threshold=-3.0, temperature=1.7),
         SpanHead(calibration=(0.5, -1.0)),
         SpanHead(span_calibration=(0.5, -1.0)),
+        SpanHead(calibration=(0.5, -1.0), refusal_calibration=(0.4, 0.2)),
         SpanHead(consensus=0.8, length_cost=0.1),
         PoolingHead(),
         PoolingHead("cls", projection=True),
@@ -701,7 +702,17 @@ def test_spans_alone_have_a_line_of_their_own(encoder: TextEncoder) -> None:
         assert answers_to(encoder, both, **options) == [alone]
 
 
-@pytest.mark.parametrize("name", ["calibration", "span_calibration"])
+def test_refusals_have_a_line_of_their_own(encoder: TextEncoder) -> None:
+    line = (2.0, 0.3)
+    for threshold, refused in ((0.0, False), (-2.0, True)):
+        head = SpanHead(threshold, calibration=(0.5, -1.0), refusal_calibration=line)
+        (found,) = answers_to(encoder, head)
+        assert (not found) == refused
+        own = SpanHead(threshold, calibration=line if refused else (0.5, -1.0))
+        assert [found] == answers_to(encoder, own)
+
+
+@pytest.mark.parametrize("name", ["calibration", "refusal_calibration", "span_calibration"])
 @pytest.mark.parametrize("line", [(0.0, 1.0), (-1.0, 0.0), (1.0,)])
 def test_a_calibration_that_would_turn_the_order_is_refused(
     name: str, line: tuple[float, ...]

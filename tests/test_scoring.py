@@ -301,7 +301,8 @@ class TwoCalls:
 def test_one_pass_answers_both_ways_as_two_do() -> None:
     shipped = nlpkit.load()
     config = shipped.head("qa").head.config()
-    for fitted in ("calibration", "span_calibration", "consensus", "length_cost"):
+    lines = ("calibration", "refusal_calibration", "span_calibration")
+    for fitted in (*lines, "consensus", "length_cost"):
         assert config.pop(fitted)  # with these scores are no shares of one whole
     kit = shipped.with_head("qa", SpanHead(**config))
     once, twice = weigh(kit, ASKED, silent), weigh(TwoCalls(kit), ASKED, silent)

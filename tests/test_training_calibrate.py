@@ -72,6 +72,8 @@ def test_calibrated_heads_say_the_same_with_other_scores(own_kit: Pipeline, name
     assert record[name]["examples"] == 120
     assert record[name]["ece_after"] < max(record[name]["ece_before"], 0.1)
     assert fitted[name].items() <= record[name].items()
+    lines = {"calibration", "refusal_calibration", "span_calibration"}
+    assert {*fitted[name]} == (lines if name == "qa" else {"temperature"})
 
     again = make_head(head.kind, {**head.config(), **fitted[name]})
     other = own_kit.with_head(name, again)

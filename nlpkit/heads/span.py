@@ -41,8 +41,9 @@ class SpanHead:
     chosen by, the rest its own probability: spans that share words stand up for each other
     (minimum Bayes risk, Kumar and Byrne 2004). Neither changes whether there is an answer.
 
-    ``calibration`` is a slope and an offset of the log odds of scores, ``span_calibration`` those
-    of scores where spans alone compete (None: the same).
+    ``calibration`` is a slope and an offset of the log odds of scores, ``refusal_calibration``
+    those of "no answer" and ``span_calibration`` those of scores where spans alone compete (None:
+    the same).
     """
 
     kind: ClassVar[str] = "question-answering"
@@ -53,6 +54,7 @@ class SpanHead:
         threshold: float = 0.0,
         temperature: float = 1.0,
         calibration: Sequence[float] | None = None,
+        refusal_calibration: Sequence[float] | None = None,
         span_calibration: Sequence[float] | None = None,
         consensus: float = 0.0,
         length_cost: float = 0.0,
@@ -65,6 +67,7 @@ class SpanHead:
         self.threshold = threshold
         self.temperature = temperature
         self.calibration = _line("calibration", calibration)
+        self.refusal_calibration = _line("refusal_calibration", refusal_calibration)
         self.span_calibration = _line("span_calibration", span_calibration)
         self.consensus = consensus
         self.length_cost = length_cost
@@ -75,6 +78,7 @@ class SpanHead:
             "threshold": self.threshold,
             "temperature": self.temperature,
             "calibration": self.calibration and [*self.calibration],
+            "refusal_calibration": self.refusal_calibration and [*self.refusal_calibration],
             "span_calibration": self.span_calibration and [*self.span_calibration],
             "consensus": self.consensus,
             "length_cost": self.length_cost,
@@ -134,7 +138,7 @@ class SpanHead:
         line = self.calibration if no_answer else self.span_calibration or self.calibration
         if no_answer and null > spans[0].score:
             share = float(np.exp(null / self.temperature - total))
-            return [Answer(None, None, None, _calibrated(share, line))]
+            return [Answer(None, None, None, _calibrated(share, self.refusal_calibration or line))]
         return [
             Answer(reading.text[s.start : s.end], s.start, s.end, _calibrated(worth, line))
             for worth, s in self._weighed(spans, total)[:n_best]

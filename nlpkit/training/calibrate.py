@@ -26,6 +26,11 @@ TEMPERATURES = np.geomspace(0.25, 4.0, 81)
 #: How strongly a fitted line is held to the identity, in examples; and its least slope.
 PRIOR = 1.0
 LEAST_SLOPE = 0.05
+#: A span head's lines, by whether it may refuse and does.
+LINES: dict[bool, dict[bool, str]] = {
+    True: {False: "calibration", True: "refusal_calibration"},
+    False: {False: "span_calibration"},
+}
 
 Numbers = NDArray[np.float64]
 #: Confidences at a temperature, and whether each is right.
@@ -64,13 +69,16 @@ def _fit(
     if isinstance(head, SpanHead):
         values: dict[str, Any] = {}
         plain, moved, judged_right = [], [], []
-        for name, no_answer in (("calibration", True), ("span_calibration", False)):
-            slope, offset = fit_line(*_answers(kit, task, fitting, no_answer))
-            values[name] = [round(slope, 4), round(offset, 4)]
-            scores, right = _answers(kit, task, rest, no_answer)
-            plain.append(_logistic(scores))
-            moved.append(_logistic(slope * scores + offset))
-            judged_right.append(right)
+        for no_answer in (True, False):
+            given, others = (_answers(kit, task, part, no_answer) for part in (fitting, rest))
+            for refused, name in LINES[no_answer].items():
+                odds, right = (part[given[2] == refused] for part in given[:2])
+                slope, offset = fit_line(odds, right)
+                values[name] = [round(slope, 4), round(offset, 4)]
+                odds, right = (part[others[2] == refused] for part in others[:2])
+                plain.append(_logistic(odds))
+                moved.append(_logistic(slope * odds + offset))
+                judged_right.append(right)
         all_right = np.concatenate(judged_right)
         before, after = (_error(np.concatenate(chances), all_right) for chances in (plain, moved))
         return values, before, after
@@ -176,11 +184,13 @@ def _entities(kit: Pipeline, task: str, examples: Sequence[Example]) -> tuple[Ju
 
 def _answers(
     kit: Pipeline, task: str, examples: Sequence[Example], no_answer: bool
-) -> tuple[Numbers, Numbers]:
-    """The log odds of answers, or of quotations where there is something to quote."""
+) -> tuple[Numbers, Numbers, NDArray[np.bool_]]:
+    """The log odds of answers, or of quotations where there is something to quote; whether each is
+    right, and whether it is none."""
     questions = [example for example in examples if isinstance(example, QAExample)]
     head = kit.head(task).head
-    plain = SpanHead(**{**head.config(), "calibration": None, "span_calibration": None})
+    lines = {name: None for of in LINES.values() for name in of.values()}
+    plain = SpanHead(**{**head.config(), **lines})
     asked = [question for question in questions if no_answer or question.answers]
     pairs = [(question.question, question.context) for question in asked]
     answers = kit.with_head(task, plain).answer(pairs, no_answer=no_answer, task=task)
@@ -189,7 +199,7 @@ def _answers(
         exact_match(answer.text, [text for _, text in question.answers])
         for question, answer in zip(asked, answers, strict=True)
     ]
-    return np.array(odds), np.array(right)
+    return np.array(odds), np.array(right), np.array([not answer for answer in answers])
 
 
 def _logistic(values: Numbers) -> Numbers:
