@@ -23,9 +23,8 @@ from nlpkit.readers import QAExample, Source, read_classified
 from nlpkit.training.recipe import Dev, Recipe, load_recipe_module
 from nlpkit.training.scores import answer_f1
 
-base, embeddings, reviews, sequences = (
-    load_recipe_module(name)
-    for name in ("base_en", "base_en_embedding", "base_en_reviews", "base_en_sequences")
+base, reviews, sequences = (
+    load_recipe_module(name) for name in ("base_en", "base_en_reviews", "base_en_sequences")
 )
 
 TAUGHT = tuple(source for source in reviews.REVIEWS if "train" in source.file)
