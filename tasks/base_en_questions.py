@@ -18,6 +18,7 @@ import random
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from functools import cache
+from typing import Any
 
 from nlpkit.readers import QAExample, Source, read_classified
 from nlpkit.training.recipe import Dev, Recipe, load_recipe_module
@@ -33,13 +34,13 @@ WATCHED = tuple(source for source in reviews.REVIEWS if "dev" in source.file)
 UNANSWERED = 0.25
 
 
-def examples(rng: random.Random) -> Sequence[QAExample]:
-    """Those of qa, and the questions about reviews, as many of them asked of a few sentences."""
+def examples(rng: random.Random, **options: Any) -> Sequence[QAExample]:
+    """Those of qa with its options, and the questions about reviews, as many of a few sentences."""
     asked = questions(TAUGHT)
     asked = [one for one in asked if one.answers or rng.random() < UNANSWERED]
     qa = base.qa
     short = [qa.shortened(one, rng) if rng.random() < qa.SHORT else one for one in asked]
-    return [*qa.examples(rng), *short]
+    return [*qa.examples(rng, **options), *short]
 
 
 def questions(sources: Iterable[Source]) -> list[QAExample]:

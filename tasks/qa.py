@@ -152,11 +152,13 @@ def examples(
     rng: random.Random,
     shares: Sequence[float] = SHARES,
     unanswerable: Mapping[str, float] = UNANSWERABLE,
+    more_ways: Callable[[Sequence[QAExample]], dict[str, Way]] = lambda known: {},
 ) -> Sequence[QAExample]:
+    """A pass; ``more_ways`` beside those of ``ways_of``."""
     made: list[QAExample] = []
     for source, share in zip(SOURCES, shares, strict=True):
         known = [example for example in read_squad(source.path()) if not is_held_out(example)]
-        ways = ways_of(known)
+        ways = ways_of(known) | more_ways(known)
         for example in rng.sample(known, int(share * len(known))):
             made.append(example)
             for way, often in unanswerable.items():

@@ -17,7 +17,7 @@ import pytest
 
 import nlpkit
 from nlpkit.heads import Reading, SpanHead, make_head
-from nlpkit.readers import QAExample, Sentence, read_jsonl
+from nlpkit.readers import QAExample, Sentence, read_jsonl, read_squad
 from nlpkit.text import Window
 from nlpkit.training.items import check_examples
 from nlpkit.training.recipe import load_recipe, load_recipe_module
@@ -57,6 +57,36 @@ def test_a_question_that_its_paragraph_fails(qa: Any) -> None:
         changed = qa.altered(year, random.Random(i), []).question
         assert changed != year.question
         assert changed.startswith(("What began in 18", "What ended in 1815"))
+
+
+def test_a_question_with_one_thing_changed(data_folder: Path) -> None:
+    recipe = load_recipe_module("base_en_doubts")
+    context = "The first mill in Oslo ground wheat in 1815. In Bergen mills came in 1840."
+    asked = QAExample("Why was the first mill in Oslo built in 1815?", context, ((0, "The"),))
+    names = [("in", "Oslo"), ("in", "Bergen"), ("by", "Ada")]
+    made = [recipe.changes(asked, random.Random(i), names) for i in range(30)]
+    assert {one["name"] for one in made} == {"Why was the first mill in Bergen built in 1815?"}
+    assert {one["number"] for one in made} == {"Why was the first mill in Oslo built in 1840?"}
+    assert "Why was the last mill in Oslo built in 1815?" in {one["kind"] for one in made}
+    assert {one["opposite"] for one in made} == {"Why was the last mill in Oslo built in 1815?"}
+    assert {one["negation"] for one in made} == {
+        "Why wasn't the first mill in Oslo built in 1815?",
+        "Why was not the first mill in Oslo built in 1815?",
+    }
+    assert {one["condition"] for one in made} == {None}  # it has one
+    changed = recipe.turned(asked, random.Random(0), names)
+    assert changed.question != asked.question
+    assert (changed.context, changed.answers) == (context, ())
+    assert recipe.turned(QAExample("Why", context, ((0, "The"),)), random.Random(0), []) is None
+
+
+def test_a_condition_that_is_not_met(data_folder: Path) -> None:
+    recipe = load_recipe_module("base_en_doubts")
+    asked = QAExample("Who came?", "Ada came to Oslo.", ((0, "Ada"),))
+    names = [("in", "Bergen"), ("in", "Oslo"), ("by", "Rome")]
+    made = {recipe.changes(asked, random.Random(i), names)["condition"] for i in range(40)}
+    assert "Who came in Bergen?" in made
+    assert all(one == "Who came in Bergen?" or one[12:16].isdigit() for one in made)
 
 
 def test_the_most_willing_threshold_near_the_best(qa: Any) -> None:
@@ -228,3 +258,24 @@ def test_questions_about_reviews(data_folder: Path) -> None:
     learned = recipe.examples(random.Random(0))
     assert len(learned) > 50_000
     assert not any(recipe.base.qa.is_held_out(example) for example in learned)
+
+
+def test_questions_that_nearly_fit(data_folder: Path) -> None:
+    """They keep their text and lose their answer; what watches them is not learned from."""
+    recipe = load_recipe_module("base_en_doubts")
+    assert "prince" in recipe._closest("king")
+    assert not {"king", "kings", "kingdom"} & {*recipe._closest("king")}
+    known = [e for e in read_squad(recipe.qa.SOURCES[0].path()) if not recipe.qa.is_held_out(e)]
+    turned = recipe.turning(known)["turned"]
+    rng = random.Random(0)
+    made = [(example, turned(example, rng)) for example in rng.sample(known, 300)]
+    assert sum(changed is not None for _, changed in made) > 280
+    for example, changed in made:
+        if changed is not None:
+            assert (changed.context, changed.answers) == (example.context, ())
+            assert changed.question != example.question
+    measure = runpy.run_path(str(Path(__file__).parents[1] / "benchmarks" / "doubts.py"))
+    answered, unanswered = measure["about_articles"]()
+    assert (len(answered), len(unanswered)) == (386, 180)
+    assert all(recipe.qa.is_held_out(example) for example in answered)
+    assert not {e.question for e in unanswered} & {e.question for e in recipe.qa.held_out()}

@@ -806,8 +806,8 @@ def test_recipes_by_name_and_path(tmp_path: Path) -> None:
     with pytest.raises(
         UnknownNameError,
         match="known: base_en, base_en_answers, base_en_classes, base_en_confidence, "
-        "base_en_embedding, base_en_entities, base_en_joint, base_en_questions, base_en_quotes, "
-        "base_en_reviews, base_en_sequences, ner, qa, sentiment, topic",
+        "base_en_doubts, base_en_embedding, base_en_entities, base_en_joint, base_en_questions, "
+        "base_en_quotes, base_en_reviews, base_en_sequences, ner, qa, sentiment, topic",
     ):
         load_recipe("cooking")
     path = tmp_path / "mine.py"
