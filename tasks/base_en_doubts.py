@@ -353,4 +353,4 @@ def recipe() -> Recipe:
     before: Recipe = before_this.recipe()
     tasks = {task.name: task for task in before.tasks}
     tasks["qa"] = replace(tasks["qa"], examples=examples, epochs=0.3)
-    return replace(before, version=16, tasks=tuple(tasks.values()), evaluate_tokens=500_000)
+    return replace(before, version=16, tasks=tuple(tasks.values()), evaluate_tokens=5_000_000)
