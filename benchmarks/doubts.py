@@ -40,8 +40,8 @@ def main() -> None:
             ("articles", *about_articles()),
             ("reviews", list(load_recipe_module("base_en_questions").answered()), []),
         ):
-            print(json.dumps({"bundle": bundle, **told_apart(kit, answered, unanswered)}
-                             | {"questions": name}), flush=True)  # fmt: skip
+            row = {"bundle": bundle, "questions": name, **told_apart(kit, answered, unanswered)}
+            print(json.dumps(row), flush=True)
 
 
 def about_articles() -> tuple[list[QAExample], list[QAExample]]:
