@@ -6,8 +6,9 @@ The paragraphs are those of four articles of SQuAD's training part that no recip
 (NLPKIT_DATA). 180 questions without an answer, written for them in the manner of SQuAD 2.0's, are
 in doubts.jsonl beside this file; those with one are SQuAD's own, of the same paragraphs. Prints how
 well the lead of "no answer" tells the two apart (area under the ROC curve), the F1 where both count
-half with the threshold that suits best, and what the bundle's own threshold does. The last line is
-of questions about reviews (SubjQA) that nothing was learned from.
+half with the threshold that suits best, and what the bundle's own threshold does. The second line
+is of questions that the recipe `qa` leaves without an answer by rule, as training does, the last of
+questions about reviews (SubjQA) that nothing was learned from.
 """
 
 from __future__ import annotations
@@ -38,6 +39,7 @@ def main() -> None:
         kit = nlpkit.load(bundle, device="cpu", precision=options.precision)
         for name, answered, unanswered in (
             ("articles", *about_articles()),
+            ("articles, changed by rule", *changed_by_rule()),
             ("reviews", list(load_recipe_module("base_en_questions").answered()), []),
         ):
             row = {"bundle": bundle, "questions": name, **told_apart(kit, answered, unanswered)}
@@ -57,6 +59,12 @@ def about_articles() -> tuple[list[QAExample], list[QAExample]]:
     ]
     contexts = {example.context for example in unanswered}
     return [one for one in qa.held_out() if one.context in contexts], unanswered
+
+
+def changed_by_rule() -> tuple[list[QAExample], list[QAExample]]:
+    """All questions on these articles, and the same without an answer as the recipe `qa` has it."""
+    both = qa.held_out_with_unanswerable()
+    return [one for one in both if one.answers], [one for one in both if not one.answers]
 
 
 def told_apart(

@@ -264,18 +264,14 @@ def _opposite(question: str) -> str | None:
 def _alike(question: str, rng: random.Random, context: str) -> str | None:
     """A word of the question that the paragraph has, for one that is like it and is not it."""
     lowered = context.lower()
-    words = [
-        match
-        for match in WORD.finditer(question)
-        if match[0].islower() and match[0] not in COMMON and match[0][:5] in lowered
-    ]
-    words = [match for match in words if match[0] in _vocabulary()]
+    known, _ = _vocabulary()
+    words = [m for m in WORD.finditer(question) if m[0] in known and m[0][:5] in lowered]
     if not words:
         return None
     match = rng.choice(words)
     word = match[0]
     *_, before = question[: match.start()].lower().split() or [""]
-    inside = {w for w in WORD.findall(context) if w.islower()} - COMMON
+    inside = {*WORD.findall(context)}
     here, anywhere = N_ALIKE
     close = [w for w in _closest(word) if (before, w) in _pairs() and w[:4] not in question]
     others = [w for w in close if w in inside][:here] if rng.random() < 0.6 else []
@@ -286,8 +282,9 @@ def _alike(question: str, rng: random.Random, context: str) -> str | None:
 @cache
 def _closest(word: str) -> list[str]:
     """The words of like ending that are close to this one and do not mean the same."""
-    words = [*_vocabulary()]
-    near = np.stack([*_vocabulary().values()]) @ _vocabulary()[word]
+    places, vectors = _vocabulary()
+    words = [*places]
+    near = vectors @ vectors[places[word]]
     kept = [i for i in np.argsort(-near, kind="stable") if ALIKE <= near[i] < SAME]
     like = [words[i] for i in kept if words[i][:4] != word[:4]]
     return [one for one in like if _ending(one) == _ending(word)]
@@ -299,13 +296,16 @@ def _ending(word: str) -> str:
 
 
 @cache
-def _vocabulary() -> Mapping[str, np.ndarray]:
-    """The words that often stand in questions, with base-en's vectors of them."""
+def _vocabulary() -> tuple[Mapping[str, int], np.ndarray]:
+    """The words that often stand in questions, numbered, and base-en's vectors of them.
+
+    They are in small letters, and none is of the common ones. *Shape:* (words, width).
+    """
     counts: Counter[str] = Counter()
     for question in {example.question for example in _known()}:
         counts.update({w for w in WORD.findall(question) if w.islower()})
     words = sorted(w for w, n in counts.items() if n >= KNOWN_FROM and w not in COMMON)
-    return dict(zip(words, nlpkit.load().embed(words), strict=True))
+    return {word: i for i, word in enumerate(words)}, nlpkit.load().embed(words)
 
 
 @cache
@@ -327,7 +327,7 @@ def _negated(question: str, rng: random.Random) -> str | None:
     if rng.random() < 0.4:
         changed: str | None = qa._negated(question)
         return changed
-    verb = r"\b(did|does|do|was|were|is|are|has|have|could|would)\b(?!n't)"
+    verb = r"\b(did|does|do|was|were|is|are|has|have|could|would)\b"
     made, n = re.subn(verb, r"\1n't", question, count=1)
     return made if n else None
 
